@@ -1,0 +1,51 @@
+"""Whose fault it was, and what the client sees of it."""
+
+import pytest
+
+from translators.errors import POLICY, LLMError, of_status
+
+
+@pytest.mark.parametrize("kind", POLICY)
+def test_every_kind_has_openais_one_shape(kind: str) -> None:
+    error = LLMError(kind, "What went wrong", param="n")  # type: ignore[arg-type]
+    body = error.body()["error"]
+    assert list(body) == ["message", "type", "param", "code"]
+    assert (body["message"], body["param"], str(error)) == ("What went wrong", "n", "What went wrong")
+    assert 400 <= error.status < 600
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "ours", "falls_back", "trips"),
+    [
+        (400, "invalid_request", 400, False, False),
+        (401, "upstream_auth", 502, True, False),
+        (403, "upstream_auth", 502, True, False),
+        (404, "not_found", 404, False, False),
+        (407, "upstream_auth", 502, True, False),
+        (408, "timeout", 408, True, True),
+        (409, "upstream_conflict", 409, True, False),
+        (413, "too_large", 413, False, False),
+        (418, "invalid_request", 418, False, False),
+        (429, "rate_limit", 429, True, False),
+        (500, "bad_upstream", 502, True, True),
+        (503, "overloaded", 502, True, True),
+        (504, "timeout", 504, True, True),
+        (529, "overloaded", 503, True, True),
+    ],
+)
+def test_a_providers_status(status: int, kind: str, ours: int, falls_back: bool, trips: bool) -> None:
+    error = of_status(status, "no")
+    assert (error.kind, error.status, error.fall_back, error.trips) == (kind, ours, falls_back, trips)
+
+
+def test_a_structured_code_tells_more_than_the_status() -> None:
+    error = of_status(400, "too long", kind="context_length", retry_after_s=2.5, headers={"x-upstream-request-id": "r"})
+    assert (error.kind, error.status, error.code) == ("context_length", 400, "context_length_exceeded")
+    assert (error.retry_after_s, error.headers) == (2.5, {"x-upstream-request-id": "r"})
+    assert of_status(400, "no", code="their_code").code == "their_code"
+
+
+def test_over_budget_is_told_apart_from_too_fast() -> None:
+    spent, fast = LLMError("over_budget", "x"), LLMError("rate_limit", "x")
+    assert (spent.status, spent.code) == (429, "insufficient_quota")
+    assert (fast.status, fast.code) == (429, "rate_limit_exceeded")

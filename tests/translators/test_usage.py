@@ -1,0 +1,42 @@
+"""Disjoint buckets, and OpenAI's way of saying them."""
+
+import pytest
+from openai.types import CompletionUsage
+
+from translators.usage import BILLED, Usage, count
+
+
+def test_openais_usage_holds_every_bucket_once() -> None:
+    usage = Usage(
+        input_tokens=1,
+        cache_read_tokens=2,
+        cache_write_tokens=4,
+        cache_write_1h_tokens=8,
+        audio_input_tokens=16,
+        image_input_tokens=32,
+        cache_read_audio_tokens=64,
+        output_tokens=128,
+        reasoning_tokens=256,
+        audio_output_tokens=512,
+        image_output_tokens=1024,
+    )
+    told = CompletionUsage.model_validate(usage.to_openai())
+    assert (told.prompt_tokens, told.completion_tokens, told.total_tokens) == (127, 1920, 2047)
+    assert told.prompt_tokens_details is not None and told.completion_tokens_details is not None
+    assert told.prompt_tokens_details.cached_tokens == 2 + 64
+    assert told.prompt_tokens_details.cache_write_tokens == 4 + 8
+    assert told.prompt_tokens_details.audio_tokens == 16 + 64
+    assert told.prompt_tokens_details.image_tokens == 32
+    assert told.completion_tokens_details.reasoning_tokens == 256
+    assert told.completion_tokens_details.audio_tokens == 512
+
+
+def test_only_what_is_billed_is_a_bucket() -> None:
+    usage = Usage(input_tokens=3, web_searches=1, accepted_prediction_tokens=2, service_tier="flex", cost_usd="0.1")
+    assert usage.buckets() == {"input_tokens": 3, "web_searches": 1}
+    assert not set(BILLED) & {"service_tier", "region", "cost_usd", "rejected_prediction_tokens"}
+
+
+@pytest.mark.parametrize(("told", "counted"), [(7, 7), (0, 0), (-3, 0), (None, 0), ("7", 0), (True, 0), (1.5, 0)])
+def test_a_count_is_never_a_credit(told: object, counted: int) -> None:
+    assert count(told) == counted

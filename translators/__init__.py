@@ -1,0 +1,15 @@
+"""The pure core: OpenAI's chat completions in and out of each provider's own wire format. Values in, values out.
+
+    exchange       the values that a translator takes and gives, and the shape of one
+    errors         what can go wrong, by whose fault
+    chat_request   the caller's body, parsed and checked
+    outcomes       what becomes of each of OpenAI's features in a dialect
+    media          images and files within a request
+    recall         signed reasoning, kept for clients that do not send it back
+    usage          tokens in disjoint buckets
+    sse            server-sent events, from bytes
+    completion     OpenAI's answers and chunks, as written by us
+    openai, anthropic, gemini    the dialects, one module each
+
+Nothing here does I/O, reads a clock, or knows of the gateway. Dialects do not import each other.
+"""

@@ -1,0 +1,99 @@
+"""OpenAI's two answers, written the way its own API writes them: the chat completion and its chunks.
+
+Extension fields are those that the field already uses: `reasoning_content` (DeepSeek, vLLM and others: the text of the
+reasoning), `reasoning_details` (OpenRouter: a list of `{"type", "format", "index", …}` that carries signatures),
+`native_finish_reason` (OpenRouter: the provider's own word). Lists in a delta carry `index`, as the SDKs' accumulators
+demand.
+"""
+
+from typing import Any
+
+import orjson
+
+from translators import sse
+from translators.usage import Usage
+
+Json = dict[str, Any]
+
+
+class Chunks:
+    """Writes the frames of one stream: stable id and created, the role once, one finish a choice."""
+
+    def __init__(self, id: str, created: int, model: str) -> None:
+        self.id = id
+        self.created = created
+        self.model = model
+        self.extra: Json = {}  # further top-level fields of every chunk (service_tier)
+        self._begun: set[int] = set()
+
+    def delta(self, delta: Json, index: int = 0, logprobs: Json | None = None) -> bytes:
+        """A frame for one choice; its first also says the role."""
+        if index not in self._begun:
+            self._begun.add(index)
+            delta = {"role": "assistant", "content": "", **delta}
+        return self._frame([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}])
+
+    def finish(self, reason: str, native: str | None = None, index: int = 0) -> list[bytes]:
+        """The last frame of one choice, behind its first where nothing was said."""
+        frames = [] if index in self._begun else [self.delta({}, index)]
+        choice: Json = {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
+        if native is not None:
+            choice["native_finish_reason"] = native
+        return [*frames, self._frame([choice])]
+
+    def usage(self, usage: Usage) -> bytes:
+        """The frame with usage and no choices, which is only for a client that asked."""
+        return self._frame([], {"usage": usage.to_openai()})
+
+    def _frame(self, choices: list[Json], more: Json | None = None) -> bytes:
+        chunk = {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+            **self.extra,
+            **(more or {}),
+        }
+        return sse.encode(orjson.dumps(chunk))
+
+
+def tool_call_start(index: int, id: str, name: str, arguments: str = "") -> Json:
+    """The delta that begins a tool call: id and name come exactly once."""
+    call = {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"tool_calls": [call]}
+
+
+def tool_call_arguments(index: int, arguments: str) -> Json:
+    """The delta that carries on a tool call's arguments."""
+    return {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}
+
+
+def choice(message: Json, finish_reason: str, native: str | None = None, index: int = 0) -> Json:
+    """One choice of a whole answer. `message` has its `role` filled in here."""
+    made: Json = {
+        "index": index,
+        "message": {"role": "assistant", "content": None, "refusal": None, **message},
+        "logprobs": None,
+        "finish_reason": finish_reason,
+    }
+    if native is not None:
+        made["native_finish_reason"] = native
+    return made
+
+
+def completion(
+    id: str, created: int, model: str, choices: list[Json], usage: Usage, extra: Json | None = None
+) -> bytes:
+    """The whole answer as JSON bytes."""
+    return orjson.dumps(
+        {
+            "id": id,
+            "object": "chat.completion",
+            "created": created,
+            "model": model,
+            "choices": choices,
+            "usage": usage.to_openai(),
+            **(extra or {}),
+        }
+    )

@@ -1,0 +1,108 @@
+"""What becomes of each of OpenAI's features in a dialect: translated, refused, or dropped and reported.
+
+A feature is a parameter by its name (`temperature`), or one of: `role:developer`, `part:image_url`, `tool:custom`,
+`format:json_schema`. Each dialect holds its own table, `OUTCOMES`; docs/providers.md is generated from them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from translators.errors import LLMError
+
+if TYPE_CHECKING:
+    from translators.exchange import ModelFacts
+
+Verdict = Literal["translated", "refused", "dropped"]
+
+
+class Outcome(NamedTuple):
+    """`refused`: leaving it out would change the meaning. `dropped`: a hint, left out and reported."""
+
+    verdict: Verdict
+    note: str  # what it becomes, or why it cannot
+    needs: str = ""  # a boolean of ModelFacts that must hold for `verdict`; without it, `otherwise`
+    otherwise: Verdict = "refused"
+
+
+class Dropped(NamedTuple):
+    """A feature that was left out of the upstream request, and why."""
+
+    feature: str
+    why: str
+
+
+Table = Mapping[str, Outcome]
+
+
+def judge(
+    chat: dict[str, Any], table: Table, facts: "ModelFacts", unsupported: Literal["refuse", "report"]
+) -> tuple[Dropped, ...]:
+    """What must be left out of `chat` for a dialect with this table; its `request` then reads only what stays.
+
+    A feature that the table does not know (an extension parameter) is dropped and reported.
+    Raises LLMError("invalid_request") that names a refused feature, unless the caller chose `report`.
+    """
+    dropped: dict[str, Dropped] = {}
+    for feature, param in features(chat):
+        outcome = table.get(feature)
+        if outcome is None:
+            dropped[feature] = Dropped(feature, "unknown to this provider")
+            continue
+        verdict = outcome.verdict
+        if outcome.needs and not getattr(facts, outcome.needs):
+            verdict = outcome.otherwise
+        if verdict == "translated":
+            continue
+        if verdict == "refused" and unsupported == "refuse":
+            raise LLMError(
+                "invalid_request",
+                f"`{feature}` cannot be sent to this model: {outcome.note}",
+                param=param,
+                code="unsupported_parameter",
+            )
+        dropped[feature] = Dropped(feature, outcome.note)
+    return tuple(dropped.values())
+
+
+# A value that says "nothing asked for" asks for nothing: it neither refuses nor is reported.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "store": (False,),
+    "stream": (False,),
+    "frequency_penalty": (0, 0.0),
+    "presence_penalty": (0, 0.0),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+    "service_tier": ("auto", "default"),
+    "metadata": ({},),
+    "top_logprobs": (0,),
+    "stop": ([], ""),
+    "tools": ([],),
+    "functions": ([],),
+}
+
+
+def asks_for_nothing(name: str, value: Any) -> bool:
+    """Whether parameter `name` is at a value that means the same as leaving it out."""
+    return value is None or value in _NEUTRAL.get(name, ())
+
+
+def features(chat: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every feature that `chat` uses, each with the path to name it by in an error."""
+    for name, value in chat.items():
+        if not asks_for_nothing(name, value):
+            yield name, name
+    for at, message in enumerate(chat["messages"]):
+        yield f"role:{message['role']}", f"messages[{at}].role"
+        content = message.get("content")
+        if isinstance(content, list):
+            for index, part in enumerate(content):
+                yield f"part:{part['type']}", f"messages[{at}].content[{index}]"
+        if message.get("audio"):
+            yield "part:assistant_audio", f"messages[{at}].audio"
+    for at, tool in enumerate(chat.get("tools") or ()):
+        yield f"tool:{tool['type']}", f"tools[{at}]"
+    response_format = chat.get("response_format")
+    if response_format:
+        yield f"format:{response_format['type']}", "response_format"

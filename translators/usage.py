@@ -1,0 +1,87 @@
+"""What an answer used, in disjoint buckets, and how OpenAI's `usage` object says it."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens by what they are billed as. No token is in two buckets; none is negative.
+
+    `service_tier` and `region` are what the provider *answered* with ("" when it said nothing): they choose the rate.
+    `cost_usd` is the price that the provider itself stated (OpenRouter), as a decimal string.
+    """
+
+    input_tokens: int = 0  # prompt: text, and images and video where they share its rate
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0  # at the shortest lifetime the provider has
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    image_input_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    output_tokens: int = 0  # visible text and tool calls
+    reasoning_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_output_tokens: int = 0
+    web_searches: int = 0  # server-tool calls with a fee of their own
+    accepted_prediction_tokens: int = 0  # part of output_tokens: reported, not billed again
+    rejected_prediction_tokens: int = 0  # part of output_tokens likewise
+    service_tier: str = ""
+    region: str = ""
+    cost_usd: str | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Everything that was read, as OpenAI counts it: cached tokens included."""
+        return (
+            self.input_tokens
+            + self.cache_read_tokens
+            + self.cache_write_tokens
+            + self.cache_write_1h_tokens
+            + self.audio_input_tokens
+            + self.image_input_tokens
+            + self.cache_read_audio_tokens
+        )
+
+    @property
+    def completion_tokens(self) -> int:
+        """Everything that was generated, as OpenAI counts it: reasoning included."""
+        return self.output_tokens + self.reasoning_tokens + self.audio_output_tokens + self.image_output_tokens
+
+    def buckets(self) -> dict[str, int]:
+        """The billed buckets that are not empty, by field name."""
+        return {name: amount for name in BILLED if (amount := getattr(self, name))}
+
+    def to_openai(self) -> dict[str, Any]:
+        """OpenAI's `usage` object (openai 3.52, types/completion_usage.py)."""
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        prompt_details = {
+            "cached_tokens": self.cache_read_tokens + self.cache_read_audio_tokens,
+            "audio_tokens": self.audio_input_tokens + self.cache_read_audio_tokens,
+        }
+        if written := self.cache_write_tokens + self.cache_write_1h_tokens:
+            prompt_details["cache_write_tokens"] = written
+        if self.image_input_tokens:
+            prompt_details["image_tokens"] = self.image_input_tokens
+        completion_details = {
+            "reasoning_tokens": self.reasoning_tokens,
+            "audio_tokens": self.audio_output_tokens,
+            "accepted_prediction_tokens": self.accepted_prediction_tokens,
+            "rejected_prediction_tokens": self.rejected_prediction_tokens,
+        }
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": prompt_details,
+            "completion_tokens_details": completion_details,
+        }
+
+
+_NOT_BILLED = {"accepted_prediction_tokens", "rejected_prediction_tokens", "service_tier", "region", "cost_usd"}
+BILLED = tuple(field.name for field in fields(Usage) if field.name not in _NOT_BILLED)
+
+
+def count(value: object) -> int:
+    """A provider's token count as an int: what is missing, negative or no number is 0, never a credit."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
