@@ -1,0 +1,99 @@
+"""What holds for every dialect in the registry: a new one is picked up with no edit here."""
+
+import json
+from inspect import getmembers, isfunction
+from typing import Any
+
+import pytest
+from openai.types.chat import completion_create_params
+
+from translators import outcomes
+from translators.errors import LLMError
+from translators.exchange import NONE, Context, Decoder, Endpoint, Translator
+from translators.registry import TRANSLATORS
+
+DIALECTS = pytest.mark.parametrize("translator", TRANSLATORS.values(), ids=TRANSLATORS)
+ENDPOINT = Endpoint("p", "http://127.0.0.1:1", "secret-key", "the-model", unsupported="report")
+TURN = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CALLED = [
+    {"role": "user", "content": "Weather in Rome?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}},
+            {"id": "c2", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}},
+        ],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "warm"},
+    {"role": "tool", "tool_call_id": "c2", "content": "cold"},
+]
+CHATS: list[dict[str, Any]] = [
+    {"model": "m", "messages": TURN},
+    {"model": "m", "messages": TURN, "stream": True, "stream_options": {"include_usage": True}},
+    {"model": "m", "messages": TURN, "temperature": 0.5, "stop": ["a"], "max_completion_tokens": 9, "seed": 1},
+    {"model": "m", "messages": CALLED, "tools": [WEATHER], "tool_choice": "auto", "parallel_tool_calls": True},
+]
+
+
+@DIALECTS
+def test_has_the_shape_of_a_translator(translator: Translator) -> None:
+    names = {name for name, _ in getmembers(translator, isfunction)}
+    assert {"media_urls", "request", "response", "error"} <= names
+    decoder: Decoder = translator.Decoder(Context(), 0, "r")
+    assert (decoder.started, decoder.output_bytes) == (False, 0) and not decoder.usage.buckets()
+
+
+@DIALECTS
+def test_every_parameter_of_the_sdk_has_an_outcome(translator: Translator) -> None:
+    known = set(completion_create_params.CompletionCreateParamsStreaming.__annotations__)
+    assert not known - set(translator.OUTCOMES)
+    assert all(outcome.note for outcome in translator.OUTCOMES.values())
+
+
+@DIALECTS
+@pytest.mark.parametrize("chat", CHATS, ids=["plain", "stream", "limits", "tools"])
+def test_a_request_is_stable_and_leaves_the_chat_alone(translator: Translator, chat: dict[str, Any]) -> None:
+    before = json.dumps(chat)
+    first, second = (translator.request(chat, ENDPOINT, {}, NONE) for _ in range(2))
+    assert json.dumps(chat) == before
+    assert first == second
+    assert first.url.startswith(ENDPOINT.base_url)
+    assert isinstance(json.loads(first.body), dict)
+    assert "secret-key" in " ".join(first.headers.values()) and "secret-key" not in first.url
+    assert first.context.include_usage is bool(chat.get("stream_options"))
+
+
+@DIALECTS
+def test_what_a_request_drops_was_asked_for(translator: Translator) -> None:
+    chat = {"model": "m", "messages": TURN, "seed": 7, "logit_bias": {"1": 2}, "user": "u", "verbosity": "low"}
+    request = translator.request(chat, ENDPOINT, {}, NONE)
+    asked = {feature for feature, _ in outcomes.features(chat)}
+    assert {dropped.feature for dropped in request.dropped} <= asked
+
+
+@DIALECTS
+@pytest.mark.parametrize("body", [b"", b"<html></html>", b"{", b"[]", b"null", b"{}", b'"text"', b"\xff\xfe"])
+def test_no_answer_is_an_error_of_ours(translator: Translator, body: bytes) -> None:
+    with pytest.raises(LLMError):
+        translator.response(body, Context(), 0, "r")
+    for status in (400, 429, 500, 503, 529):
+        error = translator.error(status, {}, body)
+        assert error.message and error.status >= 400
+    decoder = translator.Decoder(Context(), 0, "r")
+    with pytest.raises(LLMError):
+        decoder.feed(body)
+        decoder.close()
+
+
+@DIALECTS
+@pytest.mark.parametrize(("status", "ours"), [(401, 502), (404, 404), (429, 429), (500, 502), (529, 503), (504, 504)])
+def test_the_status_that_the_client_sees(translator: Translator, status: int, ours: int) -> None:
+    assert translator.error(status, {}, b'{"error":{"message":"no"}}').status == ours

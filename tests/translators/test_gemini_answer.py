@@ -1,0 +1,458 @@
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.genai import types
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from tests.recorded import gemini as said_by
+from tests.replay import FIXTURES, body_of, recording
+from translators import gemini_answer, recall
+from translators.errors import LLMError
+from translators.exchange import Answer, Context
+
+Json = dict[str, Any]
+CONTEXT = Context(model="asked-for", include_usage=True)
+
+
+def recorded(name: str) -> list[Json]:
+    rows = [json.loads(line) for line in (FIXTURES / f"{name}.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["response"]["status"] == 200]
+
+
+WHOLE = recorded("gemini.generateContent") + recorded("vertex.generateContent")
+STREAMS = recorded("gemini.streamGenerateContent") + recorded("vertex.streamGenerateContent")
+by_id: Callable[[Json], str] = lambda row: str(row["id"])  # noqa: E731 - for the parameters' ids
+
+
+def whole(*candidates: Json, context: Context = CONTEXT, **more: Any) -> tuple[Json, Answer]:
+    body = json.dumps({"candidates": list(candidates), "responseId": "r", **more}).encode()
+    answer = gemini_answer.response(body, context, 7, "req")
+    ChatCompletion.model_validate_json(answer.body)
+    return json.loads(answer.body), answer
+
+
+def events(*chunks: Json) -> bytes:
+    return b"".join(b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n" for chunk in chunks)
+
+
+def parts(*made: Json, **candidate: Any) -> Json:
+    return {"candidates": [{"content": {"role": "model", "parts": list(made)}, "index": 0, **candidate}]}
+
+
+def decoded(body: bytes, size: int | None = None, context: Context = CONTEXT) -> tuple[list[bytes], Any]:
+    decoder = gemini_answer.Decoder(context, 7, "req")
+    step = size or max(len(body), 1)
+    frames = [frame for at in range(0, len(body), step) for frame in decoder.feed(body[at : at + step])]
+    return frames + decoder.close(), decoder
+
+
+def rebuilt(frames: list[bytes]) -> Json:
+    """The message that the SDK's accumulator makes of the first choice, with its finish_reason."""
+    state = ChatCompletionStreamState()
+    for frame in frames:
+        state.handle_chunk(ChatCompletionChunk.model_validate_json(frame.removeprefix(b"data: ")))
+    choice = state.current_completion_snapshot.choices[0]
+    return {**choice.message.to_dict(mode="json"), "finish_reason": choice.finish_reason}
+
+
+def meaning(message: Json) -> Json:
+    """A message without what only says where a list's entry stands, and without what is empty."""
+    if isinstance(message, dict):
+        return {key: meaning(value) for key, value in message.items() if key != "index" and value}
+    return [meaning(each) for each in message] if isinstance(message, list) else message
+
+
+@pytest.mark.parametrize("row", WHOLE, ids=by_id)
+def test_a_recorded_answer_says_the_same(row: Json) -> None:
+    body, said = body_of(row), said_by(body_of(row))
+    answer = gemini_answer.response(body, CONTEXT, 7, "req")
+    made = ChatCompletion.model_validate_json(answer.body)
+    assert len(made.choices) == len(said.choices)
+    for choice in made.choices:
+        there = said.choices[choice.index]
+        assert choice.message.content == there.text or not (choice.message.content or there.text)
+        assert getattr(choice.message, "reasoning_content", "") == there.reasoning
+        functions = [call.function for call in choice.message.tool_calls or () if call.type == "function"]
+        calls = [(function.name, json.loads(function.arguments)) for function in functions]
+        assert calls == [(call.name, call.arguments) for call in there.calls]
+    assert answer.usage.prompt_tokens == said.prompt_tokens
+    assert answer.usage.completion_tokens == said.completion_tokens
+    assert (made.model, made.created) == (json.loads(body).get("modelVersion", "asked-for"), 7)
+
+
+@pytest.mark.parametrize("row", STREAMS, ids=by_id)
+def test_a_recorded_stream_is_the_same_however_it_is_cut(row: Json) -> None:
+    body = body_of(row)
+    frames, decoder = decoded(body)
+    for size in (1, 7):
+        others, other = decoded(body, size)
+        assert b"".join(others) == b"".join(frames)
+        assert (other.usage, other.remember, other.output_bytes) == (
+            decoder.usage,
+            decoder.remember,
+            decoder.output_bytes,
+        )
+    lf = body.replace(b"\r\n", b"\n")
+    assert decoded(lf)[0] == decoded(lf.replace(b"\n", b"\r\n"), 5)[0] == frames
+
+
+@pytest.mark.parametrize("row", STREAMS, ids=by_id)
+def test_a_recorded_stream_rebuilds_to_what_was_said(row: Json) -> None:
+    body = body_of(row)
+    text = body.decode()
+    said = said_by(body)
+    frames, decoder = decoded(body)
+    message = rebuilt(frames)
+    assert (message["content"] or "") == said.choices[0].text
+    assert message.get("reasoning_content", "") == said.choices[0].reasoning
+    for signature in text.split('"thoughtSignature"')[1:]:
+        assert signature.split('"')[1] in json.dumps(message)
+    if row["id"] != "444199567585":  # its arguments come one by one: below
+        calls = [
+            (call["function"]["name"], json.loads(call["function"]["arguments"]))
+            for call in message.get("tool_calls") or ()
+        ]
+        assert calls == [(call.name, call.arguments) for call in said.choices[0].calls]
+    assert decoder.usage.prompt_tokens == said.prompt_tokens
+    assert decoder.usage.completion_tokens == said.completion_tokens
+    assert (decoder.started and decoder.output_bytes > 0) or not said.choices[0].text
+    last = json.loads(frames[-1].removeprefix(b"data: "))
+    assert last["choices"] == [] and last["usage"]["prompt_tokens"] == said.prompt_tokens
+
+
+@pytest.mark.parametrize("row", STREAMS, ids=by_id)
+def test_a_recorded_stream_that_breaks_off_is_no_answer(row: Json) -> None:
+    body = body_of(row)
+    end = body.index(b'"finishReason"')
+    for cut in {end, end // 2, end // 3}:
+        with pytest.raises(LLMError) as caught:
+            decoded(body[:cut])
+        assert caught.value.kind == "bad_upstream"
+
+
+@pytest.mark.parametrize("row", WHOLE, ids=by_id)
+def test_whole_and_streamed_say_the_same(row: Json) -> None:
+    said = json.loads(body_of(row))
+    frames, decoder = decoded(events(said))
+    answer = gemini_answer.response(body_of(row), CONTEXT, 7, "req")
+    choice = json.loads(answer.body)["choices"][0]
+    once = {**choice["message"], "finish_reason": choice["finish_reason"]}
+    assert meaning(rebuilt(frames)) == meaning(once)
+    assert (decoder.usage, decoder.remember) == (answer.usage, answer.remember)
+
+
+def test_arguments_that_come_one_by_one() -> None:
+    frames, decoder = decoded(body_of(recording("vertex.streamGenerateContent", "444199567585")))
+    message = rebuilt(frames)
+    calls = [(call["function"]["name"], call["function"]["arguments"]) for call in message["tool_calls"]]
+    assert calls == [
+        ("read_theme", "{}"),
+        ("read_screen", '{"id":"A"}'),
+        ("read_screen", '{"id":"B"}'),
+        ("read_screen", '{"id":"C"}'),
+    ]
+    ids = [call["id"] for call in message["tool_calls"]]
+    assert ids == [f"call_req_{at}" for at in range(4)]
+    assert list(decoder.remember) == ids[:1]  # only the first of parallel calls is signed
+    assert message["finish_reason"] == "tool_calls"
+
+
+def test_every_finish_reason_of_the_sdk_has_a_word() -> None:
+    assert set(gemini_answer.FINISH) == {each.value for each in types.FinishReason}
+
+
+@pytest.mark.parametrize(
+    ("native", "call", "expected"),
+    [
+        ("STOP", False, "stop"),
+        ("STOP", True, "tool_calls"),
+        ("UNEXPECTED_TOOL_CALL", True, "tool_calls"),
+        ("UNEXPECTED_TOOL_CALL", False, "stop"),
+        ("MAX_TOKENS", True, "length"),
+        ("SAFETY", False, "content_filter"),
+        ("MALFORMED_FUNCTION_CALL", False, "stop"),
+        ("A_NEW_ONE", False, "stop"),
+    ],
+)
+def test_finish(native: str, call: bool, expected: str) -> None:
+    content = {"parts": [{"functionCall": {"name": "f"}}] if call else []}
+    made, _ = whole({"content": content, "finishReason": native, "finishMessage": "why"})
+    choice = made["choices"][0]
+    assert (choice["finish_reason"], choice["native_finish_reason"]) == (expected, native)
+    assert choice["message"]["native_finish_message"] == "why"
+
+
+def test_a_blocked_prompt_is_a_filtered_choice_whole_and_streamed() -> None:
+    feedback = {"blockReason": "PROHIBITED_CONTENT"}
+    made, _ = whole(promptFeedback=feedback)
+    choice = made["choices"][0]
+    assert (choice["finish_reason"], choice["native_finish_reason"]) == ("content_filter", "PROHIBITED_CONTENT")
+    assert choice["message"]["content"] == ""
+    frames, _ = decoded(events({"promptFeedback": feedback, "usageMetadata": {"promptTokenCount": 3}}))
+    assert rebuilt(frames)["finish_reason"] == "content_filter"
+
+
+def test_safety_ratings_of_a_prompt_end_no_stream() -> None:
+    chunk = {**parts({"text": "a"}), "promptFeedback": {"safetyRatings": [{"category": "c"}]}}
+    with pytest.raises(LLMError):
+        decoded(events(chunk))
+
+
+def test_a_finish_that_is_not_on_the_last_chunk() -> None:
+    frames, decoder = decoded(
+        events(
+            parts({"text": "a"}, finishReason="STOP"),
+            parts({"text": "b"}),
+            {"usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2}},
+        )
+    )
+    assert rebuilt(frames)["content"] == "ab"
+    assert sum(b'"finish_reason":"stop"' in frame for frame in frames) == 1
+    assert decoder.usage.output_tokens == 2
+
+
+def test_an_event_without_its_blank_line_counts() -> None:
+    assert rebuilt(decoded(events(parts({"text": "a"}, finishReason="STOP")).rstrip())[0])["content"] == "a"
+
+
+def test_each_choice_has_its_own_finish() -> None:
+    second = {"content": {"parts": [{"text": "b"}, {"functionCall": {"name": "f"}}]}, "index": 1}
+    chunk = parts({"text": "a"}, finishReason="STOP")
+    with pytest.raises(LLMError):
+        decoded(events({"candidates": [*chunk["candidates"], second]}))
+    frames, _ = decoded(events({"candidates": [*chunk["candidates"], {**second, "finishReason": "STOP"}]}))
+    assert b'"index":1,"delta":{},"logprobs":null,"finish_reason":"tool_calls"' in b"".join(frames)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        events({"error": {"code": 503, "message": "overloaded now", "status": "UNAVAILABLE"}}),
+        b'[{"error":{"code":503,"message":"overloaded now","status":"UNAVAILABLE"}}]',
+        b'{"error":{"code":503,"message":"overloaded now","status":"UNAVAILABLE"}}',
+    ],
+)
+def test_an_error_within_a_200_is_an_error(body: bytes) -> None:
+    with pytest.raises(LLMError) as caught:
+        decoded(body, 3)
+    assert (caught.value.kind, caught.value.message) == ("overloaded", "overloaded now")
+    if not body.startswith(b"data"):
+        with pytest.raises(LLMError):
+            gemini_answer.response(body, CONTEXT, 7, "req")
+
+
+def test_what_came_before_an_error_goes_out_first() -> None:
+    body = events(parts({"text": "Hel"}), {"error": {"code": 500, "message": "no"}})
+    decoder = gemini_answer.Decoder(CONTEXT, 7, "req")
+    assert b"Hel" in b"".join(decoder.feed(body))
+    with pytest.raises(LLMError, match="no"):
+        decoder.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"17", b"[]", b"{}", b'{"candidates":[]}', b"data: x\n\n"])
+def test_what_is_no_answer_is_the_providers_fault(body: bytes) -> None:
+    for read in (lambda: decoded(body), lambda: gemini_answer.response(body, CONTEXT, 7, "req")):
+        with pytest.raises(LLMError) as caught:
+            read()
+        assert caught.value.kind == "bad_upstream"
+
+
+def test_the_clients_names_come_back_and_so_do_custom_tools() -> None:
+    context = Context(tool_names={"a_b": "a b"}, custom_tools=frozenset({"shell"}))
+    calls = [{"name": "a_b", "id": "x1", "args": {"q": 1}}, {"name": "shell", "args": {"input": "ls"}}]
+    made, _ = whole(
+        {"content": {"parts": [{"functionCall": call} for call in calls]}, "finishReason": "STOP"}, context=context
+    )
+    assert made["choices"][0]["message"]["tool_calls"] == [
+        {"id": "x1", "type": "function", "function": {"name": "a b", "arguments": '{"q":1}'}},
+        {"id": "call_req_1", "type": "custom", "custom": {"name": "shell", "input": "ls"}},
+    ]
+
+
+def test_the_json_tool_is_the_content() -> None:
+    context = Context(json_tool="json_answer")
+    call = {"functionCall": {"name": "json_answer", "args": {"a": "é"}}}
+    made, _ = whole({"content": {"parts": [call]}, "finishReason": "STOP"}, context=context)
+    choice = made["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ('{"a":"é"}', "stop")
+    assert "tool_calls" not in choice["message"]
+
+
+def test_signatures_are_told_and_remembered_on_their_own_parts() -> None:
+    said = parts(
+        {"text": "think", "thought": True},
+        {"text": "Hello"},
+        {"text": "", "thoughtSignature": "VGV4dA=="},
+        {"functionCall": {"name": "f", "id": "c1"}, "thoughtSignature": "Q2FsbA=="},
+        {"functionCall": {"name": "g", "id": "c2"}},
+        finishReason="STOP",
+    )
+    frames, decoder = decoded(events(said))
+    message = rebuilt(frames)
+    assert message["reasoning_content"] == "think"
+    assert [
+        {key: detail.get(key) for key in ("type", "data", "id", "format")} for detail in message["reasoning_details"]
+    ] == [
+        {"type": "reasoning.text", "data": None, "id": None, "format": "google-gemini-v1"},
+        {"type": "reasoning.encrypted", "data": "VGV4dA==", "id": None, "format": "google-gemini-v1"},
+        {"type": "reasoning.encrypted", "data": "Q2FsbA==", "id": "c1", "format": "google-gemini-v1"},
+    ]
+    assert decoder.remember == {"c1": {"signature": "Q2FsbA==", "text_signature": "VGV4dA=="}}
+
+
+def test_the_signature_of_an_answer_without_calls_is_remembered_by_its_text() -> None:
+    chunks = (
+        parts({"text": "Hel"}),
+        parts({"text": "lo"}),
+        parts({"text": "", "thoughtSignature": "U2ln"}, finishReason="STOP"),
+    )
+    _, decoder = decoded(events(*chunks))
+    assert decoder.remember == {recall.text_key("Hello"): {"text_signature": "U2ln"}}
+
+
+def test_images_and_audio_come_out() -> None:
+    image = {"inlineData": {"mimeType": "image/png", "data": "eHl6"}}
+    frames, _ = decoded(events(parts(image), parts(image, finishReason="STOP")))
+    assert [each["image_url"]["url"] for each in rebuilt(frames)["images"]] == ["data:image/png;base64,eHl6"] * 2
+    pieces = [b"ab", b"cdef", b"g"]
+    audio = [
+        {"inlineData": {"mimeType": "audio/L16;rate=24000", "data": base64.b64encode(each).decode()}} for each in pieces
+    ]
+    frames, _ = decoded(events(*(parts(each) for each in audio), parts(finishReason="STOP")))
+    heard = rebuilt(frames)["audio"]
+    assert base64.b64decode(heard["data"]) == b"abcdefg"
+    assert heard["expires_at"] == 7
+    made, _ = whole({"content": {"parts": audio}, "finishReason": "STOP"})
+    assert base64.b64decode(made["choices"][0]["message"]["audio"]["data"]) == b"abcdefg"
+
+
+def test_code_that_google_ran_is_kept_and_is_no_call() -> None:
+    message = rebuilt(decoded(body_of(recording("gemini.streamGenerateContent", "a11e399be5ac")))[0])
+    kinds = [block["type"] for block in message["server_tool_blocks"]]
+    assert kinds == ["executable_code", "code_execution_result"]
+    assert message["server_tool_blocks"][0]["thoughtSignature"]
+    assert not message.get("tool_calls") and message["finish_reason"] == "stop"
+
+
+def test_a_part_nobody_knows_is_kept() -> None:
+    made, _ = whole({"content": {"parts": [{"hologram": {"a": 1}}]}, "finishReason": "STOP"})
+    assert made["choices"][0]["message"]["server_tool_blocks"] == [
+        {"index": 0, "type": "hologram", "hologram": {"a": 1}}
+    ]
+
+
+def test_sources_have_their_place_in_characters() -> None:
+    text = "Größe: 5. Ende"
+    at = text.encode().index(b"5")
+    grounding = {
+        "webSearchQueries": ["how big", ""],
+        "groundingChunks": [{"web": {"uri": "https://a", "title": "A"}}],
+        "groundingSupports": [{"segment": {"startIndex": at, "endIndex": at + 2}, "groundingChunkIndices": [0, 9]}],
+    }
+    made, answer = whole(
+        {"content": {"parts": [{"text": text}]}, "finishReason": "STOP", "groundingMetadata": grounding}
+    )
+    message = made["choices"][0]["message"]
+    (note,) = message["annotations"]
+    cited = note["url_citation"]
+    assert text[cited["start_index"] : cited["end_index"]] == "5."
+    assert (cited["url"], cited["title"]) == ("https://a", "A")
+    assert message["grounding_metadata"] == grounding
+    assert answer.usage.web_searches == 1
+
+
+def test_recorded_sources_stand_where_google_says() -> None:
+    for row in (
+        recording("gemini.generateContent", "b6a40a12c0ab"),
+        recording("gemini.streamGenerateContent", "239924341a02"),
+    ):
+        body = body_of(row)
+        message = rebuilt(decoded(body if row["stream"] else events(json.loads(body)))[0])
+        marked = {support["segment"]["text"] for support in message["grounding_metadata"]["groundingSupports"]}
+        cited = [note["url_citation"] for note in message["annotations"]]
+        assert cited and {message["content"][each["start_index"] : each["end_index"]] for each in cited} <= marked
+
+
+def test_logprobs_have_openais_shape() -> None:
+    body = body_of(recording("vertex.generateContent", "3f65b2ac3b0c"))
+    choice = ChatCompletion.model_validate_json(gemini_answer.response(body, CONTEXT, 7, "req").body).choices[0]
+    assert choice.logprobs is not None and choice.logprobs.content is not None
+    token = choice.logprobs.content[0]
+    assert (token.token, token.bytes, [other.token for other in token.top_logprobs]) == (
+        "Hello",
+        list(b"Hello"),
+        ["Hello", '"'],
+    )
+    frames, _ = decoded(events(json.loads(body)))
+    assert sum(b'"logprobs":{"content"' in frame for frame in frames) == 1
+
+
+def test_no_usage_chunk_and_no_name_that_was_not_asked_for() -> None:
+    frames, decoder = decoded(events(parts({"text": "a"}, finishReason="STOP")), context=Context(model="m"))
+    assert not any(b'"usage"' in frame for frame in frames)
+    assert b'"id":"chatcmpl-req"' in frames[0] and b'"model":"m"' in frames[0]
+    assert decoder.remember == {}
+
+
+_KEYS = [
+    *("candidates", "content", "parts", "text", "thought", "thoughtSignature", "functionCall", "name", "args", "index"),
+    *(
+        "partialArgs",
+        "jsonPath",
+        "stringValue",
+        "willContinue",
+        "inlineData",
+        "mimeType",
+        "data",
+        "finishReason",
+        "error",
+    ),
+    *(
+        "groundingMetadata",
+        "groundingSupports",
+        "groundingChunks",
+        "usageMetadata",
+        "promptFeedback",
+        "blockReason",
+        "id",
+    ),
+    *("logprobsResult", "chosenCandidates", "topCandidates", "token", "promptTokenCount", "safetyRatings", "details"),
+]
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 300) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(
+    st.lists(
+        st.binary(max_size=40)
+        | _JSON.map(lambda value: events({"candidates": value}))
+        | _JSON.map(lambda value: b"data: " + json.dumps(value).encode() + b"\n\n"),
+        max_size=4,
+    )
+)
+def test_any_bytes_make_chunks_or_an_error_of_ours(pieces: list[bytes]) -> None:
+    decoder = gemini_answer.Decoder(CONTEXT, 7, "req")
+    try:
+        for piece in pieces:
+            decoder.feed(piece)
+        decoder.close()
+    except LLMError as error:
+        assert error.message
+
+
+@given(_JSON.map(lambda value: {"candidates": [value]}) | _JSON)
+def test_any_json_makes_an_answer_or_an_error_of_ours(value: object) -> None:
+    try:
+        gemini_answer.response(json.dumps(value).encode(), CONTEXT, 7, "req")
+    except LLMError as error:
+        assert error.message

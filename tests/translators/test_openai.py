@@ -1,0 +1,577 @@
+"""The openai dialect: the client's own JSON out, the host's own bytes back."""
+
+import json
+import typing
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionContentPartParam,
+    ChatCompletionMessageParam,
+    ChatCompletionToolUnionParam,
+    completion_create_params,
+)
+
+from tests.fixtures import made
+from tests.replay import body_of, recording, recordings
+from translators import openai
+from translators.errors import LLMError
+from translators.exchange import NONE, Context, Endpoint, UpstreamRequest
+from translators.usage import Usage
+
+HOST = Endpoint("openai", "https://api.openai.com/v1", "sk-1", "gpt-5.4")
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "model": "fast", "temperature": 0.5}
+
+
+def sent(chat: dict[str, Any], **host: Any) -> tuple[UpstreamRequest, dict[str, Any]]:
+    endpoint = Endpoint(**{"provider": "p", "base_url": "http://h/v1", "api_key": "k", "model": "m", **host})
+    before = json.dumps(chat)
+    made = openai.request(chat, endpoint, {}, NONE)
+    assert json.dumps(chat) == before  # a retry translates it again
+    body: dict[str, Any] = json.loads(made.body)
+    return made, body
+
+
+def decoded(row: dict[str, Any], size: int = 10**9, *, include_usage: bool = True, crlf: bool = False) -> Any:
+    body = body_of(row).replace(b"\n", b"\r\n") if crlf else body_of(row)
+    decoder = openai.Decoder(Context(include_usage=include_usage), 0, "r")
+    frames = [frame for at in range(0, len(body), size) for frame in decoder.feed(body[at : at + size])]
+    return frames + decoder.close(), decoder
+
+
+# ── the request ──
+
+
+def test_the_clients_json_goes_out_in_its_own_order_with_the_targets_model() -> None:
+    request = openai.request(CHAT | {"vendor_option": {"a": 1}}, HOST, {}, NONE)
+    assert request.url == "https://api.openai.com/v1/chat/completions"
+    assert request.headers == {"content-type": "application/json", "authorization": "Bearer sk-1"}
+    assert request.body == (
+        b'{"messages":[{"role":"user","content":"Hi"}],"model":"gpt-5.4","temperature":0.5,"vendor_option":{"a":1}}'
+    )
+    assert request.dropped == () and not request.context.include_usage
+
+
+def test_no_key_means_no_authorization_and_the_operators_headers_win() -> None:
+    request, _ = sent(CHAT, api_key=None, headers={"X-Title": "us"})
+    assert request.headers == {"content-type": "application/json", "x-title": "us"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "stream_usage", "upstream", "for_client"),
+    [
+        (None, True, {"include_usage": True}, False),
+        ({"include_usage": True}, True, {"include_usage": True}, True),
+        ({"include_obfuscation": False}, True, {"include_obfuscation": False, "include_usage": True}, False),
+        ({"include_usage": True}, False, None, True),
+        (None, False, None, False),
+    ],
+)
+def test_usage_is_always_asked_for_in_a_stream(asked: Any, stream_usage: bool, upstream: Any, for_client: bool) -> None:
+    chat = CHAT | {"stream": True} | ({"stream_options": asked} if asked else {})
+    request, body = sent(chat, stream_usage=stream_usage)
+    assert body.get("stream_options") == upstream
+    assert request.context.include_usage is for_client
+    assert [dropped.feature for dropped in request.dropped] == (
+        ["stream_options"] if asked and not stream_usage else []
+    )
+
+
+def test_what_a_host_does_not_take_is_left_out_and_reported() -> None:
+    chat = CHAT | {"seed": 1, "user": None, "store": True}
+    request, body = sent(chat, drop=frozenset({"seed", "user"}))
+    assert "seed" not in body and "user" not in body and body["store"] is True
+    assert [dropped.feature for dropped in request.dropped] == ["seed"]
+
+
+@pytest.mark.parametrize(
+    "chat", [{"max_completion_tokens": 7, "max_tokens": 9}, {"max_tokens": 9, "max_completion_tokens": 7}]
+)
+def test_a_renamed_parameter_is_sent_once_and_its_newer_name_wins(chat: dict[str, Any]) -> None:
+    _, body = sent(CHAT | chat, rename={"max_completion_tokens": "max_tokens"})
+    assert body["max_tokens"] == 7 and "max_completion_tokens" not in body
+
+
+def test_reasoning_on_messages_is_kept_unless_the_host_refuses_it() -> None:
+    said = {"role": "assistant", "content": "4", "reasoning_content": "2+2", "reasoning_details": [{"type": "x"}]}
+    messages = [{"role": "developer", "content": "Sum"}, {"role": "user", "content": "2+2"}, said]
+    assert sent(CHAT | {"messages": messages})[1]["messages"] == messages
+    request, body = sent(
+        CHAT | {"messages": messages},
+        drop=frozenset({"message:reasoning_details"}),
+        rename={"message:reasoning_content": "reasoning", "role:developer": "system"},
+    )
+    assert body["messages"][0] == {"role": "system", "content": "Sum"}
+    assert body["messages"][2] == {"role": "assistant", "content": "4", "reasoning": "2+2"}
+    assert [dropped.feature for dropped in request.dropped] == ["message:reasoning_details"]
+
+
+def _types(union: Any, key: str) -> set[str]:
+    hints = [typing.get_type_hints(member) for member in get_args(union)]
+    return {value for hint in hints for value in get_args(hint[key])}
+
+
+def test_the_table_knows_every_feature_of_the_sdk() -> None:
+    parameters = set(completion_create_params.CompletionCreateParamsStreaming.__annotations__)
+    roles = {f"role:{role}" for role in _types(ChatCompletionMessageParam, "role")}
+    parts = {f"part:{part}" for part in _types(ChatCompletionContentPartParam, "type")}
+    tools = {f"tool:{tool}" for tool in _types(ChatCompletionToolUnionParam, "type")}
+    formats = {f"format:{name}" for name in _types(completion_create_params.ResponseFormat, "type")}
+    features = parameters | roles | parts | tools | formats | {"part:refusal", "part:assistant_audio"}
+    assert len(parameters) > 30 and len(roles) == 6 and len(parts) == 4 and len(tools) == 2 and len(formats) == 3
+    assert features == set(openai.OUTCOMES)
+
+
+# ── the whole answer ──
+
+
+def test_a_whole_answer_is_the_hosts_own_bytes() -> None:
+    rows = [row for row in recordings("openai.chat").values() if not row["stream"] and row["response"]["status"] == 200]
+    assert len(rows) > 10
+    for row in rows:
+        answer = openai.response(body_of(row), Context(), 0, "r")
+        assert answer.body == body_of(row)
+        ChatCompletion.model_validate(json.loads(answer.body))
+
+
+def test_whitespace_and_comments_before_the_json_do_no_harm() -> None:
+    row = recording("openrouter.chat", "c07880ce4be7")
+    body = body_of(row)
+    assert body.startswith(b"\n   ") and openai.response(body, Context(), 0, "r").body == body
+    commented = b": OPENROUTER PROCESSING\n\n" + body.lstrip()
+    assert openai.response(commented, Context(), 0, "r").body == body.lstrip()
+
+
+def test_a_wholly_filtered_answer_of_azure_gets_the_message_that_every_sdk_reads() -> None:
+    body = json.loads(openai.response(body_of(recording("azure.chat", "ee0cf8619c97")), Context(), 0, "r").body)
+    choice = ChatCompletion.model_validate(body).choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("content_filter", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"<html>Bad gateway</html>", "bad_upstream", 502),
+        (b"", "bad_upstream", 502),
+        (b'{"id":"x","choi', "bad_upstream", 502),
+        (b"[]", "bad_upstream", 502),
+        (b'{"id":"x","choices":[]}', "bad_upstream", 502),
+        (b'{"choices":[null]}', "bad_upstream", 502),
+        (b'{"choices":[{"finish_reason":null,"index":0}]}', "bad_upstream", 502),
+        (b'{"error":{"message":"slow down","code":429},"user_id":"u"}', "rate_limit", 429),
+        (b'{"object":"error","message":"too long","code":"context_length_exceeded","type":"x"}', "context_length", 400),
+        (b'{"choices":[{"message":{"content":""},"finish_reason":"error"}]}', "bad_upstream", 502),
+    ],
+)
+def test_a_200_that_is_no_answer_is_an_error(body: bytes, kind: str, status: int) -> None:
+    with pytest.raises(LLMError) as caught:
+        openai.response(body, Context(), 0, "r")
+    assert (caught.value.kind, caught.value.status) == (kind, status)
+
+
+def test_openrouters_errors_inside_a_200_name_the_provider() -> None:
+    for id, told in (("09eb220d1055", "AiError: Internal server error"), ("33dee9a955f9", "Malformed function call")):
+        with pytest.raises(LLMError, match=told) as caught:
+            openai.response(body_of(recording("openrouter.chat", id)), Context(), 0, "r")
+        assert caught.value.kind == "bad_upstream"
+
+
+# ── usage: worked out by hand from the recorded objects ──
+
+
+@pytest.mark.parametrize(
+    ("api", "id", "expected"),
+    [
+        ("openai.chat", "20ff24396c79", Usage(input_tokens=22, output_tokens=6, audio_output_tokens=12)),
+        ("openai.chat", "00b2cdfe7e16", Usage(input_tokens=19, audio_input_tokens=2, output_tokens=1)),
+        ("mistral.chat", "c27a6c0e0a45", Usage(input_tokens=1, cache_read_tokens=69, output_tokens=12)),
+        (
+            "mistral.chat",
+            "c434b0f9ee4f",
+            Usage(
+                input_tokens=2, cache_read_tokens=9, audio_input_tokens=375, output_tokens=15, service_tier="standard"
+            ),
+        ),
+        (
+            "xai.chat",
+            "92ff3ccc3c5c",
+            Usage(
+                input_tokens=9, cache_read_tokens=156, output_tokens=2, reasoning_tokens=125, cost_usd="0.0000731000"
+            ),
+        ),
+        ("azure.chat", "e41b6aff074d", Usage(cache_read_tokens=347, output_tokens=18)),
+        (
+            "openrouter.chat",
+            "2f99ba74a874",
+            Usage(
+                input_tokens=0,
+                cache_read_tokens=2161,
+                cache_write_tokens=7,
+                output_tokens=100,
+                cost_usd="0.0004970133333333333",
+            ),
+        ),
+        (
+            "openrouter.chat",
+            "c07880ce4be7",  # our own key at the provider: OpenRouter charges nothing, the provider does
+            Usage(input_tokens=14, output_tokens=118, reasoning_tokens=46, cost_usd="0.00417"),
+        ),
+    ],
+)
+def test_usage_of_each_hosts_spelling(api: str, id: str, expected: Usage) -> None:
+    row = recording(api, id)
+    usage = decoded(row)[1].usage if row["stream"] else openai.response(body_of(row), Context(), 0, "r").usage
+    tier = usage.service_tier if not expected.service_tier else expected.service_tier
+    assert usage == _with_tier(expected, tier)
+
+
+def _with_tier(usage: Usage, tier: str) -> Usage:
+    return Usage(**{name: getattr(usage, name) for name in usage.__slots__} | {"service_tier": tier})
+
+
+@pytest.mark.parametrize(
+    ("told", "prompt", "cached", "written", "completion", "reasoning"),
+    [
+        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 8}, 10, 8, 0, 5, 0),  # DeepSeek
+        (  # Venice
+            {
+                "prompt_tokens": 1670,
+                "completion_tokens": 18,
+                "total_tokens": 1688,
+                "cache_creation_input_tokens": 6,
+                "prompt_tokens_details": {"cached_tokens": 1661},
+            },
+            1670, 1661, 6, 18, 0,
+        ),
+        (  # Vercel: its price shows that the reasoning is on top
+            {
+                "prompt_tokens": 61,
+                "completion_tokens": 10,
+                "total_tokens": 71,
+                "market_cost": 0.1,
+                "completion_tokens_details": {"reasoning_tokens": 96},
+            },
+            61, 0, 0, 106, 96,
+        ),
+        (  # OpenRouter: its price shows that it is not
+            {
+                "prompt_tokens": 15,
+                "completion_tokens": 256,
+                "total_tokens": 271,
+                "completion_tokens_details": {"reasoning_tokens": 260},
+            },
+            15, 0, 0, 256, 256,
+        ),
+        ({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 20}, 5, 0, 0, 15, 0),  # hidden output is billed
+        ({"prompt_tokens": -5, "completion_tokens": None, "total_tokens": "x"}, 0, 0, 0, 0, 0),
+    ],
+)  # fmt: skip
+def test_usage_is_disjoint_and_never_negative(
+    told: dict[str, Any], prompt: int, cached: int, written: int, completion: int, reasoning: int
+) -> None:
+    usage = openai.usage_of({"usage": told})
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.cache_read_tokens, usage.cache_write_tokens) == (prompt, cached, written)
+    assert (usage.completion_tokens, usage.reasoning_tokens) == (completion, reasoning)
+    assert all(getattr(usage, name) >= 0 for name in usage.buckets())
+
+
+# ── the stream ──
+
+STREAMS = [
+    (api, row)
+    for api in (
+        "openai.chat",
+        "groq.chat",
+        "mistral.chat",
+        "deepseek.chat",
+        "xai.chat",
+        "openrouter.chat",
+        "azure.chat",
+    )
+    for row in recordings(api).values()
+    if row["stream"] and row["response"]["status"] == 200 and "error_midstream" not in row["features"]
+]
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**9])
+@pytest.mark.parametrize(("api", "row"), STREAMS, ids=[f"{api}-{row['id']}" for api, row in STREAMS])
+def test_a_stream_is_the_hosts_own_frames_however_the_bytes_are_cut(api: str, row: dict[str, Any], size: int) -> None:
+    recorded = body_of(row).split(b"\n\n")
+    expected = [block + b"\n\n" for block in recorded if block.startswith(b"data:") and block != b"data: [DONE]"]
+    frames, decoder = decoded(row, size)
+    assert frames == expected
+    assert decoder.started or "text_out" not in row["features"]
+    assert decoded(row, size, crlf=True)[0] == expected
+
+
+def test_openais_chunks_are_valid_by_its_types() -> None:
+    for frame in decoded(recording("openai.chat", "07a7c2a17a05"), 7)[0]:
+        ChatCompletionChunk.model_validate_json(frame.removeprefix(b"data: "))
+
+
+def frame(*choices: Any, **more: Any) -> bytes:
+    return (
+        b"data: " + json.dumps({"id": "c", "choices": list(choices), **more}, separators=(",", ":")).encode() + b"\n\n"
+    )
+
+
+def piece(text: str | None = None, finish: str | None = None, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "delta": {} if text is None else {"content": text}, "finish_reason": finish}
+
+
+def test_a_usage_frame_that_was_not_asked_for_is_taken_out_and_read() -> None:
+    usage = frame(usage={"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4})
+    stream = frame(piece("a"), usage=None) + frame(piece(None, "stop"), usage=None) + usage + b"data: [DONE]\n\n"
+    for asked, expected in ((False, 2), (True, 3)):
+        decoder = openai.Decoder(Context(include_usage=asked), 0, "r")
+        assert len(decoder.feed(stream) + decoder.close()) == expected
+        assert (decoder.usage.prompt_tokens, decoder.usage.completion_tokens) == (3, 1)
+
+
+def test_begun_only_once_there_is_content() -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    decoder.feed(
+        frame({"index": 0, "delta": {"role": "assistant", "content": "", "refusal": None}, "finish_reason": None})
+    )
+    assert not decoder.started
+    decoder.feed(frame({"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "c"}]}, "finish_reason": None}))
+    assert decoder.started
+
+
+def test_output_is_counted_for_an_estimate() -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    decoder.feed(frame(piece("four")) + frame(piece("five5")) + frame(piece("six six")))
+    call = {"index": 0, "function": {"name": "f", "arguments": '{"a":1}'}}
+    decoder.feed(frame({"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}))
+    assert decoder.output_bytes == 4 + 5 + 7 + 8
+
+
+def test_text_that_looks_like_the_protocol_is_only_text() -> None:
+    said = 'event: error "error" {"finish_reason":"stop","usage":{"prompt_tokens":9}} \u2028 data: [DONE]'
+    stream = frame(piece("x")) + frame(piece(said)) + frame(piece(None, "stop"))
+    decoder = openai.Decoder(Context(), 0, "r")
+    assert b"".join(decoder.feed(stream) + decoder.close()) == stream
+    assert decoder.usage == Usage()
+
+
+@pytest.mark.parametrize(
+    ("stream", "frames"),
+    [
+        (b"event: message\nid: 1\n" + frame(piece("a", "stop")), 1),
+        (b": hi\n" + frame(piece("a", "stop")), 1),
+        (b"\xef\xbb\xbf" + frame(piece("a", "stop")), 1),
+        (b'data: {"choices":[\ndata: {"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n', 1),
+        (frame(piece("a")) + b'data: {"type":"ping"}\n\n' + frame(piece(None, "stop")), 2),
+        (frame(piece("a")) + frame(piece(None, "stop"))[:-2], 2),  # the last blank line is missing
+    ],
+    ids=["fields", "comment", "bom", "two lines", "no chunk", "no end"],
+)
+def test_other_framings_come_out_as_plain_frames(stream: bytes, frames: int) -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    out = decoder.feed(stream) + decoder.close()
+    assert len(out) == frames
+    for one in out:
+        assert json.loads(one.removeprefix(b"data: "))["choices"] and one.count(b"\n") == 2 and one.endswith(b"\n\n")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"data: [DONE]\n\n",
+        frame(piece("a")),
+        frame(piece("a")) + frame(piece(None, "stop"))[:-20],
+        frame(piece("a")) + frame(piece("b", None, 1)) + frame(piece(None, "stop")),  # the second choice never ended
+        b"<html>Bad gateway</html>",
+        b"data: {nonsense\n\n",
+        b'{"choices":[{"message":{"content":"not a stream"}}]}',
+    ],
+)
+def test_a_stream_that_breaks_off_is_an_error(stream: bytes) -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    with pytest.raises(LLMError) as caught:
+        decoder.feed(stream)
+        decoder.close()
+    assert caught.value.kind == "bad_upstream"
+
+
+def test_done_or_every_finish_ends_a_stream() -> None:
+    for stream in (
+        frame(piece("a")) + b"data: [DONE]\n\n",
+        frame(piece("a")) + b"data: [DONE]",
+        frame(piece("a", "stop")) + frame(piece("b", "length", 1)),
+    ):
+        decoder = openai.Decoder(Context(), 0, "r")
+        assert decoder.feed(stream) + decoder.close()
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**9])
+@pytest.mark.parametrize(
+    ("row", "kind", "message", "text"),
+    [
+        (recording("groq.chat", "9e866a6389da"), "invalid_request", "Tool choice is required", b"maybe"),
+        (recording("openrouter.chat", "8df6d74dc406"), "bad_upstream", "Malformed function call", b"tool_calls"),
+        (recording("openrouter.chat", "bc5488bcdd80"), "bad_upstream", "Upstream error from Venice", b""),
+        (made.OPENAI_STREAM_ERROR, "bad_upstream", "The server had an error", b"Hel"),
+    ],
+    ids=["groq", "openrouter-with-usage", "openrouter-bare", "openai"],
+)
+def test_an_error_in_a_stream_is_raised_after_what_came_before_it(
+    row: dict[str, Any], kind: str, message: str, text: bytes, size: int
+) -> None:
+    body, frames = body_of(row), list[bytes]()
+    decoder = openai.Decoder(Context(), 0, "r")
+    with pytest.raises(LLMError, match=message) as caught:
+        for at in range(0, len(body), size):
+            frames += decoder.feed(body[at : at + size])
+        decoder.close()
+    assert caught.value.kind == kind
+    assert text in b"".join(frames) and b'"error"' not in b"".join(frames)
+    if row["id"] == "8df6d74dc406":  # what it cost comes after the error, and is billed
+        assert decoder.usage.cost_usd == "0.0001013"
+
+
+@given(
+    st.lists(
+        st.binary(max_size=40)
+        | st.sampled_from([frame(piece("a")), b"data: ", b"\n\n", b"\r", b'{"choices":[{', b"}]}"])
+    )
+)
+def test_any_bytes_give_frames_or_our_own_error(pieces: list[bytes]) -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    try:
+        frames = [out for data in pieces for out in decoder.feed(data)] + decoder.close()
+    except LLMError as error:
+        assert error.message
+    else:
+        assert frames
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "delta", "message", "content", "error", "usage", "x_groq", "prompt_tokens_details", "cost"]
+            )
+            | st.sampled_from(
+                ["tool_calls", "metadata", "raw", "code", "index", "finish_reason", "prompt_tokens", "total_tokens"]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_json_gives_an_answer_or_our_own_error(value: Any) -> None:
+    body = json.dumps(value).encode()
+    assert openai.error(500, {}, body).message
+    for attempt in (
+        lambda: openai.response(body, Context(), 0, "r"),
+        lambda: openai.Decoder(Context(), 0, "r").feed(b"data: " + body + b"\n\n"),
+    ):
+        try:
+            attempt()
+        except LLMError as error:
+            assert error.message
+
+
+# ── errors ──
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "status", "code", "message"),
+    [
+        (recording("openai.chat", "d6c4bb30c4a5"), "invalid_request", 400, "unsupported_parameter", "Unsupported para"),
+        (recording("openai.chat", "18dea70c33b7"), "not_found", 404, "model_not_found", "gpt-4.1-nano-wrong"),
+        (
+            recording("openai.chat", "8faf97ec8c84"),
+            "upstream_auth",
+            502,
+            "provider_auth_failed",
+            "not allowed to sample",
+        ),
+        (recording("groq.chat", "937bd20ddff5"), "not_found", 400, "model_decommissioned", "has been decommissioned"),
+        (recording("mistral.chat", "ee2a01a6987a"), "invalid_request", 400, "3051", "Logprobs are not enabled"),
+        (
+            recording("xai.chat", "43008a32c309"),
+            "invalid_request",
+            400,
+            "Client specified an invalid argument",
+            "reasoningEffort",
+        ),
+        (recording("azure.chat", "65602d282189"), "not_found", 404, "DeploymentNotFound", "deployment"),
+        (recording("azure.chat", "cacf9066a658"), "invalid_request", 422, "Invalid input", "invalid input error"),
+        (
+            recording("openrouter.chat", "47a31c4beda3"),
+            "invalid_request",
+            400,
+            None,
+            r"\(OpenAI\): Unsupported parameter",
+        ),
+        (
+            recording("openrouter.chat", "9f7f7b36013c"),
+            "rate_limit",
+            429,
+            "rate_limit_exceeded",
+            r"\(Chutes\): deepseek/",
+        ),
+        (made.OPENAI_429, "rate_limit", 429, "rate_limit_exceeded", "Rate limit reached"),
+        (made.OPENAI_QUOTA, "upstream_quota", 429, "insufficient_quota", "exceeded your current quota"),
+        (made.OPENAI_CONTEXT_LENGTH, "context_length", 400, "context_length_exceeded", "maximum context length"),
+        (made.OPENAI_500, "bad_upstream", 502, "bad_provider_answer", "The server had an error"),
+        (made.AZURE_CONTENT_FILTER, "content_policy", 400, "ResponsibleAIPolicyViolation", "filtered"),
+    ],
+    ids=lambda value: value["id"] if isinstance(value, dict) else None,
+)
+def test_each_hosts_error_becomes_one_kind(
+    row: dict[str, Any], kind: str, status: int, code: str | None, message: str
+) -> None:
+    error = openai.error(row["response"]["status"], row["response"]["headers"], body_of(row))
+    assert (error.kind, error.status, error.code) == (kind, status, code)
+    with pytest.raises(LLMError, match=message):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("api", "id"),
+    [("openai.chat", "e9217d05f869"), ("deepseek.chat", "6dc79c913783"), ("mistral.chat", "e5212d892ce4")],
+)
+def test_a_refused_key_is_our_fault_and_never_quoted(api: str, id: str) -> None:
+    error = openai.error(401, {}, body_of(recording(api, id)))
+    assert (error.kind, error.status, error.code) == ("upstream_auth", 502, "provider_auth_failed")
+    assert "key" not in error.message.lower()
+
+
+def test_param_request_id_and_the_wait_are_kept() -> None:
+    error = openai.error(400, {"X-Request-ID": "req_1"}, body_of(recording("openai.chat", "d6c4bb30c4a5")))
+    assert error.param == "max_tokens" and error.headers == {"x-upstream-request-id": "req_1"}
+    row = made.OPENAI_429
+    assert openai.error(429, row["response"]["headers"], body_of(row)).retry_after_s == 19.5
+    assert openai.error(429, {"retry-after": "20"}, b"{}").retry_after_s == 20
+    assert openai.error(429, {"retry-after": "Fri, 20 Nov 2026 10:00:00 GMT"}, b"{}").retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "message"),
+    [
+        (402, b'{"error":{"message":"Insufficient Balance"}}', "upstream_quota", "Insufficient Balance"),
+        (422, b'{"detail":[{"loc":["body"],"msg":"field required"}]}', "invalid_request", "field required"),
+        (400, b'{"error":"Input is too long","error_type":"validation"}', "invalid_request", "Input is too long"),
+        (400, b'[{"error":{"code":400,"message":"no such field"}}]', "invalid_request", "no such field"),
+        (503, b"<html>Bad gateway</html>", "overloaded", "answered 503"),
+        (500, b"upstream connect error", "bad_upstream", "upstream connect error"),
+        (500, b"", "bad_upstream", "answered 500"),
+    ],
+)
+def test_odd_error_bodies_still_say_something(status: int, body: bytes, kind: str, message: str) -> None:
+    error = openai.error(status, {}, body)
+    assert error.kind == kind and message in error.message

@@ -1,0 +1,321 @@
+"""Anthropic's Messages API: the answer, whole and streamed, its usage and its errors.
+
+A whole answer goes the way of a stream, block by block, and its deltas are put together: one reading for both.
+Source: anthropic 2.11, types/raw_message_stream_event.py and the types it names; the recorded exchanges.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from translators import sse
+from translators.anthropic_blocks import KEPT, Reply, object_of
+from translators.completion import Chunks, choice, completion
+from translators.errors import Kind, LLMError, of_status
+from translators.exchange import NONE, Answer, Context
+from translators.usage import Usage, count
+
+Json = dict[str, Any]
+
+TIERS = {"standard": "default", "priority": "priority", "fast": "priority"}  # OpenAI says priority of fast mode too
+
+# types/shared/error_type.py
+KINDS: dict[str, Kind] = {
+    "invalid_request_error": "invalid_request",
+    "authentication_error": "upstream_auth",
+    "permission_error": "upstream_auth",
+    "billing_error": "upstream_quota",
+    "not_found_error": "not_found",
+    "request_too_large": "too_large",
+    "conflict_error": "upstream_conflict",
+    "rate_limit_error": "rate_limit",
+    "timeout_error": "timeout",
+    "api_error": "bad_upstream",
+    "overloaded_error": "overloaded",
+}
+
+
+# Usage.
+
+
+def usage_of(raw: Json) -> Usage:
+    """Anthropic's usage in disjoint buckets. `output_tokens` there includes thinking (types/output_tokens_details.py).
+
+    The tier is "fast" in fast mode, which has prices of its own.
+    """
+    created = object_of(raw, "cache_creation")
+    hour = count(created.get("ephemeral_1h_input_tokens"))
+    written = count(raw.get("cache_creation_input_tokens"))
+    output = count(raw.get("output_tokens"))
+    reasoning = min(count(object_of(raw, "output_tokens_details").get("thinking_tokens")), output)
+    tier, region = raw.get("service_tier"), raw.get("inference_geo")
+    return Usage(
+        input_tokens=count(raw.get("input_tokens")),
+        cache_read_tokens=count(raw.get("cache_read_input_tokens")),
+        cache_write_tokens=max(count(created.get("ephemeral_5m_input_tokens")), written - hour),
+        cache_write_1h_tokens=hour,
+        output_tokens=output - reasoning,
+        reasoning_tokens=reasoning,
+        web_searches=count(object_of(raw, "server_tool_use").get("web_search_requests")),
+        service_tier="fast" if raw.get("speed") == "fast" else tier if isinstance(tier, str) else "",
+        region=region if isinstance(region, str) and region != "not_available" else "",
+    )
+
+
+def _tier(usage: Usage) -> Json:
+    return {"service_tier": TIERS[usage.service_tier]} if usage.service_tier in TIERS else {}
+
+
+# Errors.
+
+
+def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
+    """Anthropic's refusal by its structured type, with its message, request id and Retry-After."""
+    lowered = {name.lower(): value for name, value in headers.items()}
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = None
+    told = parsed[0] if isinstance(parsed, list) and parsed else parsed  # Vertex may wrap its errors in a list
+    told = told if isinstance(told, dict) else {}
+    kind, message = _told(told)
+    if message is None:
+        looks = "an HTML page" if b"<html" in body[:1000].lower() else "no error message" if body.strip() else "no body"
+        message = f"The provider answered {status} with {looks}"
+    request_id = told.get("request_id") or lowered.get("request-id")
+    return of_status(
+        status,
+        message,
+        kind=kind,
+        retry_after_s=_seconds(lowered.get("retry-after")),
+        headers={"x-upstream-request-id": request_id} if isinstance(request_id, str) else None,
+    )
+
+
+def _told(body: Json) -> tuple[Kind | None, str | None]:
+    """The kind and the message of an error body or an error event."""
+    inner = object_of(body, "error")
+    kind, message = KINDS.get(str(inner.get("type"))), inner.get("message")
+    if not isinstance(message, str) or not message:
+        return kind, None
+    if kind == "invalid_request" and _is_too_long(message):
+        kind = "context_length"
+    return kind, message
+
+
+def _is_too_long(message: str) -> bool:
+    """The one phrase that is read, for it has no code of its own (recorded: "prompt is too long: 3333404 tokens")."""
+    lowered = message.lower()
+    return "prompt is too long" in lowered or "exceed context limit" in lowered
+
+
+def _seconds(value: str | None) -> float | None:
+    """Retry-After in seconds; its other form, a date, is no use without a clock."""
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 1e9 else None
+
+
+def _in_answer(body: Json) -> LLMError:
+    """An error that came within a 200."""
+    kind, message = _told(body)
+    request_id = body.get("request_id")
+    headers = {"x-upstream-request-id": request_id} if isinstance(request_id, str) else None
+    return LLMError(kind or "bad_upstream", message or "The provider broke off with an error", headers=headers)
+
+
+# Whole answers.
+
+
+def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
+    """A Message as a chat completion. Raises LLMError for an error inside a 200 and for what is no Message."""
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise LLMError("bad_upstream", "The provider's answer is not valid JSON") from None
+    if isinstance(message, dict) and message.get("type") == "error":
+        raise _in_answer(message)
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+        raise LLMError("bad_upstream", "The provider's answer is no message")
+    reply = Reply(context)
+    made: Json = {"content": None}
+    for index, block in enumerate(message["content"]):
+        if isinstance(block, dict):
+            _add(made, reply.start(index, block))
+            _add(made, reply.stop(index))
+    native = message.get("stop_reason")
+    native = native if isinstance(native, str) else None
+    deltas, reason = reply.finish(native, message)
+    _add(made, deltas)
+    if made.keys() == {"content"} and made["content"] is None:
+        made["content"] = ""
+    for call in made.get("tool_calls") or ():
+        del call["index"]
+    usage = usage_of(object_of(message, "usage"))
+    id = message.get("id")
+    return Answer(
+        completion(
+            id if isinstance(id, str) and id else f"chatcmpl-{request_id}",
+            created,
+            model if isinstance(model := message.get("model"), str) and model else context.model,
+            [choice(made, reason, native)],
+            usage,
+            _tier(usage),
+        ),
+        usage,
+        reply.remember(native),
+    )
+
+
+def _add(message: Json, deltas: Iterator[Json] | list[Json]) -> None:
+    """Puts deltas together as the SDKs' accumulators do."""
+    for delta in deltas:
+        for name, value in delta.items():
+            before = message.get(name)
+            if isinstance(before, str) and isinstance(value, str):
+                message[name] = before + value
+            elif isinstance(value, list):
+                _add_entries(message.setdefault(name, []), value)
+            elif name == "function_call" and isinstance(before, dict):
+                before["arguments"] += value["arguments"]
+            else:
+                message[name] = value
+
+
+def _add_entries(entries: list[Json], more: list[Json]) -> None:
+    for entry in more:
+        if entry["index"] == len(entries):
+            entries.append(entry)
+            continue
+        before = entries[entry["index"]]
+        for name in ("text", "signature"):
+            if name in entry:
+                before[name] = before.get(name, "") + entry[name]
+        if "function" in entry:
+            before["function"]["arguments"] += entry["function"]["arguments"]
+
+
+# Streams.
+
+
+class Decoder:
+    """Anthropic's events in, OpenAI's frames out.
+
+    An error that comes behind content in the same bytes is raised by the next call, so that the content is not lost.
+    """
+
+    def __init__(self, context: Context, created: int, request_id: str) -> None:
+        self.usage = Usage()
+        self.started = False
+        self.output_bytes = 0
+        self.remember: Mapping[str, Any] = NONE
+        self._context = context
+        self._events = sse.Decoder()
+        self._reply = Reply(context)
+        self._chunks = Chunks(f"chatcmpl-{request_id}", created, context.model)
+        self._raw_usage: Json = {}
+        self._stop: Json = {}  # what message_delta said last
+        self._failed: LLMError | None = None
+        self._done = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that `data` completes. Raises LLMError for an error event or for what cannot be read."""
+        if self._failed is not None:
+            raise self._failed
+        frames: list[bytes] = []
+        try:
+            for event in self._events.feed(data):
+                if not self._done:
+                    self._read(_event(event.data), frames)
+        except LLMError as failure:
+            self._failed = failure
+            if not frames:
+                raise
+        return frames
+
+    def close(self) -> list[bytes]:
+        """The last frames, if the stream ended without the blank line that its last event wants (recorded).
+
+        Raises LLMError("bad_upstream") where message_stop never came.
+        """
+        frames = self.feed(b"\n\n")
+        if self._failed is None and not self._done:
+            self._failed = LLMError("bad_upstream", "The provider's stream ended before its message did")
+        if self._failed is not None:
+            raise self._failed
+        return frames
+
+    def _read(self, event: Json, frames: list[bytes]) -> None:
+        match event:
+            case {"type": "message_start", "message": dict(message)}:
+                self._begin(message)
+            case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
+                self._hand_out(self._reply.start(index, block), frames)
+            case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
+                self._hand_out(self._reply.delta(index, delta), frames)
+            case {"type": "content_block_stop", "index": int(index)}:
+                self._hand_out(self._reply.stop(index), frames)
+            case {"type": "message_delta"}:
+                self._stop |= {name: event[name] for name in KEPT if event.get(name) is not None}
+                self._stop |= {name: value for name, value in object_of(event, "delta").items() if value is not None}
+                self._use(object_of(event, "usage"))
+            case {"type": "message_stop"}:
+                self._finish(frames)
+            case {"type": "error"}:
+                raise _in_answer(event)
+
+    def _begin(self, message: Json) -> None:
+        self._use(object_of(message, "usage"))
+        if self.started:  # id and model are stable once they are said
+            return
+        if isinstance(id := message.get("id"), str) and id:
+            self._chunks.id = id
+        if isinstance(model := message.get("model"), str) and model:
+            self._chunks.model = model
+        self._chunks.extra = _tier(self.usage)
+
+    def _use(self, usage: Json) -> None:
+        """Usage is cumulative, and a later one may leave things out: merged over what came before, never added."""
+        self._raw_usage |= {name: value for name, value in usage.items() if value is not None}
+        self.usage = usage_of(self._raw_usage)
+
+    def _hand_out(self, deltas: Iterator[Json] | list[Json], frames: list[bytes]) -> None:
+        for delta in deltas:
+            self.output_bytes += _spoken(delta)
+            if not self.started and "content" not in delta:
+                delta = {"content": None, **delta}
+            self.started = True
+            frames.append(self._chunks.delta(delta))
+
+    def _finish(self, frames: list[bytes]) -> None:
+        self._done = True
+        native = self._stop.get("stop_reason")
+        native = native if isinstance(native, str) else None
+        deltas, reason = self._reply.finish(native, self._stop)
+        self._hand_out(deltas, frames)
+        self.started = True
+        frames += self._chunks.finish(reason, native)
+        self.remember = self._reply.remember(native)
+        if self._context.include_usage:
+            frames.append(self._chunks.usage(self.usage))
+
+
+def _event(data: bytes) -> Json:
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise LLMError("bad_upstream", "The provider's stream holds an event that is not valid JSON") from None
+    return event if isinstance(event, dict) else {}
+
+
+def _spoken(delta: Json) -> int:
+    """UTF-8 bytes of text, reasoning and arguments in a delta."""
+    said = [delta.get("content") or "", delta.get("reasoning_content") or ""]
+    said += [call["function"]["arguments"] for call in delta.get("tool_calls") or () if "function" in call]
+    said += [call["custom"]["input"] for call in delta.get("tool_calls") or () if "custom" in call]
+    if "function_call" in delta:
+        said.append(delta["function_call"]["arguments"])
+    return sum(len(text.encode(errors="surrogatepass")) for text in said)

@@ -1,0 +1,566 @@
+"""The `openai` dialect: OpenAI itself and every host that speaks its chat completions, relayed rather than rewritten.
+
+What a host does differently is data in its `Endpoint`. `drop` and `rename` take parameters by name (`seed`), fields of
+messages (`message:reasoning_content`, which Groq and Mistral refuse and DeepSeek demands) and, for `rename`, roles
+(`role:developer` → `system`). Shapes were read from openai 3.52 and from recorded exchanges with 18 hosts (2026-11-20).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import orjson
+
+from translators import sse
+from translators.errors import POLICY, Kind, LLMError, of_status
+from translators.exchange import NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
+from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
+from translators.usage import Usage, count
+
+_FEATURES = """
+    messages model audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens
+    metadata modalities moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key
+    prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier
+    stop store stream temperature tool_choice tools top_logprobs top_p user verbosity web_search_options
+    role:developer role:system role:user role:assistant role:tool role:function
+    part:text part:image_url part:input_audio part:file part:refusal part:assistant_audio
+    tool:function tool:custom format:text format:json_schema format:json_object
+"""
+OUTCOMES: Table = {feature: Outcome("translated", "sent as it is") for feature in _FEATURES.split()} | {
+    "stream_options": Outcome("translated", "sent, and usage always asked for; left out where a host has none"),
+}
+
+
+# ── the request ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def media_urls(chat: Json, endpoint: Endpoint) -> tuple[str, ...]:
+    """None: these hosts fetch what a URL names themselves."""
+    return ()
+
+
+def request(
+    chat: Json, endpoint: Endpoint, media: Mapping[str, Media], remembered: Mapping[str, Any]
+) -> UpstreamRequest:
+    """POST {base_url}/chat/completions with the client's own JSON, in its own order, and another `model`.
+
+    Extension parameters pass: only a host knows what it has no word for. `endpoint.drop` is reported.
+    """
+    body, dropped = _body(chat, endpoint)
+    headers = {"content-type": "application/json"}
+    if endpoint.api_key is not None:
+        headers["authorization"] = f"Bearer {endpoint.api_key}"
+    headers |= {name.lower(): value for name, value in endpoint.headers.items()}
+    asked = (chat.get("stream_options") or {}).get("include_usage") is True
+    context = Context(model=endpoint.model, include_usage=asked)
+    return UpstreamRequest(f"{endpoint.base_url}/chat/completions", headers, orjson.dumps(body), context, dropped)
+
+
+def _body(chat: Json, endpoint: Endpoint) -> tuple[Json, tuple[Dropped, ...]]:
+    dropped: dict[str, Dropped] = {}
+    body: Json = {}
+    for name, value in chat.items():
+        renamed = endpoint.rename.get(name)
+        if name in endpoint.drop:
+            if not asks_for_nothing(name, value):
+                dropped[name] = Dropped(name, _NO_WORD)
+        elif renamed is None:
+            body.setdefault(name, value)  # under its newer name it may stand there already
+        elif value is not None:
+            body[renamed] = value
+    body["model"] = endpoint.model
+    body["messages"] = _messages(chat["messages"], endpoint, dropped)
+    if chat.get("stream") and "stream_options" not in endpoint.drop:
+        if endpoint.stream_usage:
+            body["stream_options"] = {**(chat.get("stream_options") or {}), "include_usage": True}
+        elif body.pop("stream_options", None):
+            dropped["stream_options"] = Dropped("stream_options", _NO_WORD)
+    return body, tuple(dropped.values())
+
+
+_NO_WORD = "this provider does not take it"
+
+
+def _messages(messages: list[Json], endpoint: Endpoint, dropped: dict[str, Dropped]) -> list[Json]:
+    """The messages themselves, unless the host names fields or roles otherwise."""
+    roles = {key[5:]: to for key, to in endpoint.rename.items() if key.startswith("role:")}
+    names = {key[8:]: to for key, to in endpoint.rename.items() if key.startswith("message:")}
+    unwanted = {key for key in endpoint.drop if key.startswith("message:")}
+    if not (roles or names or unwanted):
+        return messages
+    kept = []
+    for message in messages:
+        made: Json = {}
+        for name, value in message.items():
+            if (feature := f"message:{name}") in unwanted:
+                if value:
+                    dropped[feature] = Dropped(feature, _NO_WORD)
+            elif name == "role":
+                made[name] = roles.get(value, value)
+            else:
+                made[names.get(name, name)] = value
+        kept.append(made)
+    return kept
+
+
+# ── usage ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Where hosts differ from OpenAI's `prompt_tokens_details` and `completion_tokens_details` (all as recorded; None ≠ 0):
+#
+#   cached prompt     DeepSeek prompt_cache_hit_tokens; Mistral num_cached_tokens; Venice cache_read_input_tokens
+#   written to cache  OpenAI, OpenRouter cache_write_tokens; Venice, Vercel cache_creation_input_tokens
+#                     (2161 read and 2161 written of a prompt of 2168 on OpenRouter: no token is counted twice here)
+#   audio prompt      Mistral counts it outside prompt_tokens: 11 + 375 (audio) + 15 = total 401
+#   reasoning         xAI counts it outside completion_tokens: 165 + 2 + 125 (reasoning) = total 292; Vercel outside the
+#                     total too for Gemini (61 + 10 = 71, 96 reasoning, and its price is for 106); OpenRouter may say
+#                     more than completion_tokens (260 of 256) and bills 256
+#   images, video     Azure's Grok and OpenRouter detail them within prompt_tokens, at the prompt's own rate
+#   price             OpenRouter, Vercel `cost` (with is_byok also cost_details.upstream_inference_cost); Perplexity
+#                     cost.total_cost; xAI cost_in_usd_ticks of 1e-10 USD (0 where Azure hosts it: not a price)
+#   in a stream       Groq also x_groq.usage; Perplexity and Baseten cumulative on every frame
+_CACHED = ("prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
+_WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens")
+
+
+def usage_of(answer: Json) -> Usage | None:
+    """The usage in a whole answer or in one frame, in disjoint buckets; None where there is none."""
+    told = answer.get("usage") or _object(answer, "x_groq").get("usage")
+    if not isinstance(told, dict) or not told:
+        return None
+    reads, made = _object(told, "prompt_tokens_details"), _object(told, "completion_tokens_details")
+    reasoning = count(made.get("reasoning_tokens")) or count(told.get("reasoning_tokens"))
+    audio = count(reads.get("audio_tokens"))
+    prompt, completion = _totals(told, audio, reasoning)
+
+    cached = min(prompt, count(reads.get("cached_tokens")) or _first(told, _CACHED))
+    written = min(prompt - cached, _first(reads, _WRITTEN) or _first(told, _WRITTEN))
+    audio = min(audio, prompt)
+    cached_audio = min(cached, max(0, cached + written + audio - prompt))  # what fits nowhere else was in the cache
+    audio -= cached_audio
+    reasoning = min(reasoning, completion)
+    spoken = min(count(made.get("audio_tokens")), completion - reasoning)
+    drawn = min(count(made.get("image_tokens")), completion - reasoning - spoken)
+    tier = answer.get("service_tier") or told.get("service_tier")
+    return Usage(
+        input_tokens=max(0, prompt - cached - written - audio),
+        cache_read_tokens=cached - cached_audio,
+        cache_write_tokens=written,
+        audio_input_tokens=max(0, min(audio, prompt - cached - written)),
+        cache_read_audio_tokens=cached_audio,
+        output_tokens=completion - reasoning - spoken - drawn,
+        reasoning_tokens=reasoning,
+        audio_output_tokens=spoken,
+        image_output_tokens=drawn,
+        web_searches=count(_object(told, "server_tool_use").get("web_search_requests")),
+        accepted_prediction_tokens=count(made.get("accepted_prediction_tokens")),
+        rejected_prediction_tokens=count(made.get("rejected_prediction_tokens")),
+        service_tier=tier if isinstance(tier, str) else "",
+        cost_usd=_cost(told),
+    )
+
+
+def _totals(told: Json, audio: int, reasoning: int) -> tuple[int, int]:
+    """All that was read and all that was generated; what a host counts outside of both shows in its total."""
+    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
+    missing = count(told.get("total_tokens")) - prompt - completion
+    if missing <= 0:
+        return prompt, completion + (reasoning if "market_cost" in told and reasoning > completion else 0)
+    if missing in (audio, audio + reasoning):
+        prompt, missing = prompt + audio, missing - audio
+    return prompt, completion + missing  # unexplained, it was generated and not shown
+
+
+def _cost(told: Json) -> str | None:
+    """What the host itself charged, in USD, as a plain decimal."""
+    cost = told.get("cost")
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    ticks = count(told.get("cost_in_usd_ticks"))
+    if ticks:
+        return f"{Decimal(ticks).scaleb(-10):f}"
+    if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < 1e9:
+        return None
+    own = _object(told, "cost_details").get("upstream_inference_cost") if told.get("is_byok") else None
+    owed = own if isinstance(own, int | float) and own > 0 else 0
+    return f"{Decimal(repr(cost)) + Decimal(repr(owed)):f}"
+
+
+def _object(told: Json, name: str) -> Json:
+    value = told.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _first(told: Json, names: Iterable[str]) -> int:
+    return next((found for name in names if (found := count(told.get(name)))), 0)
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_KIND_OF_CODE: dict[str, Kind] = {
+    "context_length_exceeded": "context_length",
+    "content_filter": "content_policy",  # Azure
+    "content_policy_violation": "content_policy",
+    "moderation_blocked": "content_policy",
+    "ResponsibleAIPolicyViolation": "content_policy",  # Azure's innererror
+    "insufficient_quota": "upstream_quota",
+    "billing_hard_limit_reached": "upstream_quota",
+    "billing_not_active": "upstream_quota",
+    "rate_limit_exceeded": "rate_limit",
+    "model_not_found": "not_found",
+    "model_decommissioned": "not_found",  # Groq, with a 400
+    "invalid_model": "not_found",  # Mistral's type, with a 400
+    "DeploymentNotFound": "not_found",  # Azure
+    "invalid_api_key": "upstream_auth",
+}
+_STATUS_OF_TYPE = {  # for an error inside a 200, which has no status of its own
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "overloaded_error": 529,
+    "service_unavailable": 503,
+}
+_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
+_MAX_TEXT = 500  # characters of a plain-text error that are passed on
+
+
+class _Told(NamedTuple):
+    """What a provider said of its failure."""
+
+    message: str
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+    status: int | None = None
+
+
+def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
+    """The error for an HTTP `status` of 400 or more, whichever of the hosts' shapes its body has."""
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        payload = _plain_text(body)
+    lowered = {name.lower(): value for name, value in headers.items()}
+    request_id = next((lowered[name] for name in _REQUEST_IDS if name in lowered), None)
+    kept = {"x-upstream-request-id": request_id} if request_id else None
+    return _failure(_told(payload), status, _retry_after_s(lowered), kept)
+
+
+def _failure(
+    told: _Told, status: int | None, retry_after_s: float | None = None, headers: Mapping[str, str] | None = None
+) -> LLMError:
+    kind = _KIND_OF_CODE.get(told.code or "") or _KIND_OF_CODE.get(told.type or "")
+    status = status or told.status or _STATUS_OF_TYPE.get(told.type or "") or (POLICY[kind].status if kind else 502)
+    if kind is None and status == 402:  # DeepSeek, OpenRouter: our balance there is used up
+        kind = "upstream_quota"
+    if status in (401, 407) or kind == "upstream_auth":  # these messages quote our key: not for the client
+        message = f"The provider refused the gateway's credentials ({status})"
+        return of_status(status, message, kind="upstream_auth", retry_after_s=retry_after_s, headers=headers)
+    message = told.message or f"The provider answered {status} without a readable error"
+    return of_status(
+        status, message, kind=kind, param=told.param, code=told.code, retry_after_s=retry_after_s, headers=headers
+    )
+
+
+def _told(payload: object) -> _Told:
+    """Reads every shape recorded: OpenAI's, xAI's `error` string, Mistral's bare message, FastAPI's `detail`."""
+    if isinstance(payload, list):
+        payload = payload[0] if payload else None
+    if isinstance(payload, str):
+        return _Told(payload)
+    if not isinstance(payload, dict):
+        return _Told("")
+    inner = payload.get("error")
+    if isinstance(inner, dict):
+        return _detailed(inner)
+    if isinstance(inner, str):
+        return _Told(inner, code=_text(payload.get("code")), type=_text(payload.get("error_type")))
+    return _detailed(payload)
+
+
+def _detailed(error: Json) -> _Told:
+    message, code, kind = _text(error.get("message")) or "", error.get("code"), _text(error.get("type"))
+    if not message and (detail := error.get("detail")):
+        message = detail if isinstance(detail, str) else orjson.dumps(detail).decode()
+    numbers = (value for value in (error.get("status_code"), error.get("status"), code) if isinstance(value, int))
+    status = next((number for number in numbers if 400 <= number <= 599), None)
+    inner = _text(_object(error, "innererror").get("code"))
+    told = _Told(message, kind, inner if inner in _KIND_OF_CODE else _text(code), _text(error.get("param")), status)
+    metadata = _object(error, "metadata")
+    raw = metadata.get("raw")
+    if not raw:
+        return told
+    # OpenRouter says only "Provider returned error" and puts what the provider said beside it
+    try:
+        within = _told(orjson.loads(raw) if isinstance(raw, str) else raw)
+    except orjson.JSONDecodeError:
+        within = _Told(raw)
+    message = f"{message} ({metadata.get('provider_name') or 'upstream'}): {within.message or raw}"
+    return _Told(message, told.type or within.type, told.code or within.code, told.param or within.param, status)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _plain_text(body: bytes) -> str:
+    text = body.decode(errors="replace").strip()
+    return "" if text.startswith("<") else text[:_MAX_TEXT]
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value):  # a date would need a clock
+            return float(value) * unit_s
+    return None
+
+
+def _failure_within(answer: Json) -> LLMError | None:
+    """The error inside a 200, for the whole or for one choice (OpenRouter does both), or None."""
+    if answer.get("error") or answer.get("object") == "error":
+        return _failure(_told(answer), None)
+    if stopped := _object(answer, "x_groq").get("error"):  # Groq: why a stream was stopped early
+        return _failure(_told(stopped), None)
+    for choice in answer.get("choices") or ():
+        if choice.get("error"):
+            return _failure(_told(choice), None)
+        if choice.get("finish_reason") == "error":
+            return LLMError("bad_upstream", "The provider ended its answer with an error")
+    return None
+
+
+# ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
+    """The host's own bytes, and the usage beside them. Comment lines before the JSON are left out.
+
+    Raises LLMError for an error inside the 200, and "bad_upstream" for what is no chat completion.
+    """
+    if not body.lstrip().startswith(b"{"):
+        body = _PREAMBLE.sub(b"", body)
+    answer = _chunk_of(body)
+    if answer is None:
+        raise LLMError("bad_upstream", "The provider's answer is not a JSON object")
+    failure = _failure_within(answer)
+    if failure is not None:
+        raise failure
+    choices = answer.get("choices")
+    if not choices or not all(_said(choice) for choice in choices):
+        raise LLMError("bad_upstream", "The provider's answer holds no choices")
+    if not all("message" in choice for choice in choices):
+        body = orjson.dumps({**answer, "choices": [_SILENCE | choice for choice in choices]})
+    return Answer(body, usage_of(answer) or Usage())
+
+
+def _said(choice: Json) -> bool:
+    return isinstance(choice.get("message"), dict) or ("message" not in choice and bool(choice.get("finish_reason")))
+
+
+# Azure leaves the message out when its filter blocked the whole of it; every SDK reads one
+_SILENCE = {"message": {"role": "assistant", "content": None, "refusal": None}}
+
+_PREAMBLE = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:[ \t]*(?::[^\n]*)?\r?\n)*")
+
+
+def _chunk_of(data: bytes) -> Json | None:
+    """`data` as a JSON object whose `choices`, if any, are objects; else None."""
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(chunk, dict):
+        return None
+    choices = chunk.get("choices")
+    if choices is None or (isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices)):
+        return chunk
+    return None
+
+
+class Decoder:
+    """Relays a host's frames, bytes unchanged; CRLF, comments and `event:` lines are framed anew.
+
+    Taken out: `[DONE]`, which is the relay's to write, a frame that is no chunk (no `choices`), and one with usage and
+    no choices that the client did not ask for; OpenRouter's last frame has usage *and* a choice and stays. After an
+    error, the usage that OpenRouter still sends is waited for, and the error is raised only once the frames before it
+    are out: how the bytes were cut never shows.
+    """
+
+    def __init__(self, context: Context, created: int, request_id: str) -> None:
+        self.usage = Usage()
+        self.started = False
+        self.output_bytes = 0
+        self.remember: Mapping[str, Any] = NONE
+        self._include_usage = context.include_usage
+        self._rest = bytearray()  # what came after the last blank line
+        self._lines: sse.Decoder | None = None  # takes over at the first CR
+        self._open: set[int] = set()  # choices that were begun
+        self._finished: set[int] = set()
+        self._texting = False  # the first choice has begun to speak: most frames are text from here
+        self._done = False
+        self._error: LLMError | None = None
+        self._usage_to_come = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that `data` completes. Raises LLMError for the host's own error and for what cannot be read."""
+        frames: list[bytes] = []
+        if self._lines is None and b"\r" in data:
+            self._lines = sse.Decoder()
+            data = bytes(self._rest) + data
+        if self._lines is not None:
+            for event in self._lines.feed(data):
+                self._event(event, frames)
+        else:
+            for block in self._blocks(data):
+                if self._texting and self._is_text(block):
+                    frames.append(block + b"\n\n")
+                elif block:
+                    self._block(block, frames)
+        if self._error is not None and not frames and not self._usage_to_come:
+            raise self._error
+        return frames
+
+    def close(self) -> list[bytes]:
+        """What a missing last blank line held back. Raises unless `[DONE]` or every choice's finish was seen."""
+        frames: list[bytes] = []
+        if self._lines is not None:
+            for event in self._lines.feed(b"\n\n"):
+                self._event(event, frames)
+        elif self._rest.strip():
+            self._block(bytes(self._rest), frames)
+        if self._error is not None:
+            raise self._error
+        if not self._open:
+            raise LLMError("bad_upstream", "The provider's stream held no answer")
+        if not self._done and not self._open <= self._finished:
+            raise LLMError("bad_upstream", "The provider's stream broke off before its end")
+        return frames
+
+    def _blocks(self, data: bytes) -> list[bytes]:
+        """The texts between blank lines; what follows the last of them is kept."""
+        rest = self._rest
+        if rest:
+            scanned = max(0, len(rest) - 1)
+            rest += data
+            end = rest.rfind(b"\n\n", scanned)
+            if end < 0:
+                self._bounded()
+                return []
+            data = bytes(rest)
+            rest.clear()
+        else:
+            end = data.rfind(b"\n\n")
+        if end < 0:
+            rest += data
+            return []
+        rest += data[end + 2 :]
+        self._bounded()
+        return data[:end].split(b"\n\n")
+
+    def _bounded(self) -> None:
+        if len(self._rest) > sse.MAX_EVENT_BYTES:
+            raise LLMError("bad_upstream", "The provider sent one event larger than 64 MiB")
+
+    def _is_text(self, block: bytes) -> bool:
+        """Whether `block` surely is one more piece of the first choice's text, told without parsing it."""
+        start = block.find(b'"content":"') + 11
+        if start < 11 or not block.startswith(b"data: {"):
+            return False
+        end = block.find(b'"', start)
+        while end > 0 and block[end - 1] == 0x5C:
+            end = block.find(b'"', end + 1)
+        usage = block.find(b'"usage":')
+        if (
+            end <= start
+            or b"\n" in block
+            or b'"index":0' not in block
+            or b'"error"' in block
+            or b'"finish_reason":"' in block
+            or (usage >= 0 and not block.startswith(b"null", usage + 8))
+        ):
+            return False
+        self.output_bytes += end - start  # escapes count as they are written: an estimate
+        return True
+
+    def _block(self, block: bytes, frames: list[bytes]) -> None:
+        if block.startswith(b"data:") and b"\n" not in block:
+            self._data(block[5:], block + b"\n\n", frames)
+        elif block.lstrip().startswith(b"{"):  # no event stream at all
+            self._fail(_failure_within(_chunk_of(block) or {}), "The provider did not answer with a stream")
+        else:
+            for event in sse.Decoder().feed(block + b"\n\n"):
+                self._event(event, frames)
+
+    def _event(self, event: sse.Event, frames: list[bytes]) -> None:
+        data = event.data.replace(b"\n", b" ")  # between JSON's tokens: within a string it would be escaped
+        if event.type == b"error" and b'"error"' not in data:
+            chunk = _chunk_of(data)
+            self._fail(_failure(_told(chunk if chunk is not None else data.decode(errors="replace")), None))
+        else:
+            self._data(data, sse.encode(data), frames)
+
+    def _data(self, data: bytes, frame: bytes, frames: list[bytes]) -> None:
+        data = data.strip()
+        if self._done or not data:
+            return
+        if data == b"[DONE]":
+            self._done, self._usage_to_come, self._texting = True, False, False
+            return
+        chunk = _chunk_of(data)
+        if chunk is None:
+            self._fail(None, "The provider sent an event that cannot be read")
+            return
+        usage = usage_of(chunk)
+        if usage is not None:
+            self.usage, self._usage_to_come = usage, False
+        choices = chunk.get("choices") or []
+        failure = _failure_within(chunk)
+        if failure is not None:
+            self._usage_to_come = bool(choices) and usage is None
+            self._fail(failure)
+        if self._error is not None:
+            return
+        for choice in choices:
+            self._choice(choice)
+        if choices or ("choices" in chunk and usage is None) or (usage is not None and self._include_usage):
+            frames.append(frame)
+
+    def _choice(self, choice: Json) -> None:
+        index = choice.get("index")
+        self._open.add(index if isinstance(index, int) else 0)
+        if choice.get("finish_reason"):
+            self._finished.add(index if isinstance(index, int) else 0)
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            self.started = self.started or any(value for name, value in delta.items() if name != "role")
+            self._texting = self.started and 0 in self._open
+            self.output_bytes += _content_bytes(delta)
+
+    def _fail(self, error: LLMError | None, otherwise: str = "") -> None:
+        self._error = self._error or error or LLMError("bad_upstream", otherwise)
+        self._texting = False
+
+
+def _content_bytes(delta: Json) -> int:
+    """UTF-8 bytes of the text, reasoning and arguments in one delta; the same reasoning told twice counts once."""
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning") or delta.get("reasoning_details")
+    calls = [call.get("function") or call.get("custom") for call in _objects(delta.get("tool_calls"))]
+    said = [delta.get("content"), reasoning, delta.get("refusal"), delta.get("function_call"), *calls]
+    return sum(map(_text_bytes, said))
+
+
+def _text_bytes(value: object) -> int:
+    if isinstance(value, str):
+        return len(value.encode(errors="surrogatepass"))
+    if isinstance(value, dict):
+        return sum(_text_bytes(value.get(name)) for name in _TEXTS)
+    return sum(map(_text_bytes, value)) if isinstance(value, list) else 0
+
+
+_TEXTS = ("text", "thinking", "summary", "name", "arguments", "input")
+
+
+def _objects(value: object) -> list[Json]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
