@@ -51,11 +51,15 @@ class Endpoint:
 
     provider: str
     base_url: str  # no slash at the end
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     model: str  # the provider's own name for it
     facts: ModelFacts = ModelFacts()
     headers: Mapping[str, str] = field(default_factory=dict)  # the operator's own, from routes.yaml
     unsupported: Literal["refuse", "report"] = "refuse"
+    region: str = ""  # Bedrock's
+    project: str = ""  # Vertex's
+    location: str = ""  # Vertex's
+    api_version: str = ""  # Azure's, where its path names the deployment
     # what a host that speaks OpenAI's shape does differently:
     drop: frozenset[str] = frozenset()
     rename: Mapping[str, str] = field(default_factory=dict)

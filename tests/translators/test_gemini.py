@@ -318,7 +318,7 @@ def chats(draw: st.DrawFn) -> Json:
     return {"model": "x", "messages": draw(conversations()), **asked}
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(chats(), st.sampled_from([BUDGET, LEVELS, ModelFacts()]))
 def test_any_request_is_valid_there_and_nothing_is_lost_in_silence(chat: Json, facts: ModelFacts) -> None:
     chat_request.parse(json.dumps(chat).encode())
@@ -335,6 +335,7 @@ def test_any_request_is_valid_there_and_nothing_is_lost_in_silence(chat: Json, f
         assert feature in told or gemini.OUTCOMES[feature].verdict == "translated", feature
 
 
+@settings(deadline=None)
 @given(conversations(), conversations())
 def test_the_same_beginning_gives_the_same_bytes(first: list[Json], more: list[Json]) -> None:
     for at, message in enumerate(more):  # ids are of one conversation

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from google.genai import types
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -432,6 +432,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.binary(max_size=40)
@@ -450,6 +451,7 @@ def test_any_bytes_make_chunks_or_an_error_of_ours(pieces: list[bytes]) -> None:
         assert error.message
 
 
+@settings(deadline=None)
 @given(_JSON.map(lambda value: {"candidates": [value]}) | _JSON)
 def test_any_json_makes_an_answer_or_an_error_of_ours(value: object) -> None:
     try:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from translators.gemini_usage import service_tier, usage_of
@@ -54,6 +54,7 @@ _DETAILS = st.lists(
 _NAMES = ("prompt", "cachedContent", "toolUsePrompt", "candidates", "thoughts", "total")
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from([f"{name}TokenCount" for name in _NAMES]), _COUNTS),
     st.dictionaries(st.sampled_from([f"{name}TokensDetails" for name in ("prompt", "cache", "candidates")]), _DETAILS),

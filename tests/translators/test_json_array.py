@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from translators import json_array, sse
@@ -10,6 +10,7 @@ from translators.errors import LLMError
 VALUES = st.dictionaries(st.text(), st.text() | st.integers() | st.dictionaries(st.text(), st.text()), max_size=3)
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, max_size=4), st.integers(1, 40), st.sampled_from([None, 1]))
 def test_gives_each_object_however_the_bytes_are_cut(values: list[object], size: int, indent: int | None) -> None:
     data, decoder = json.dumps(values, indent=indent).encode(), json_array.Decoder()

@@ -1,0 +1,510 @@
+"""Gemini's answers in OpenAI's shape: one reader of candidates, for whole answers and streams alike.
+
+A whole answer is read as a stream of one chunk whose deltas are put together again, so both say the same.
+Extensions in the message: `reasoning_content`, `reasoning_details` (thoughts, and signatures as `reasoning.encrypted`),
+`images`, `server_tool_blocks` (code that Google ran, its results, calls of its own tools, and any part without a place
+in OpenAI's shape: Google's part beside `index` and `type`), `grounding_metadata`, `url_context_metadata`,
+`citation_metadata`, `safety_ratings`, `avg_logprobs`, `native_finish_message`, `continuation_token`, `prompt_feedback`,
+`model_status`; web sources with a place in the text are `annotations`.
+
+A blocked prompt is a choice with finish_reason `content_filter`, no content, and the block reason as
+`native_finish_reason`. A malformed call, and any other end without a word of OpenAI's, is `stop` with Google's word.
+
+Sources: google-genai 3.4, types.FinishReason, types.Part, types.GenerateContentResponse; the recorded exchanges.
+"""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from translators import completion, json_array, recall, sse
+from translators.errors import LLMError
+from translators.exchange import Answer, Context, Json
+from translators.gemini_arguments import StreamedArguments
+from translators.gemini_error import error_object, within
+from translators.gemini_turns import FORMAT, SERVER_PARTS
+from translators.gemini_usage import service_tier, usage_of
+from translators.usage import Usage
+
+FINISH = {
+    "FINISH_REASON_UNSPECIFIED": "stop",
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "OTHER": "stop",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "MALFORMED_FUNCTION_CALL": "stop",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_OTHER": "stop",
+    "NO_IMAGE": "stop",
+    "IMAGE_RECITATION": "content_filter",
+    "UNEXPECTED_TOOL_CALL": "stop",
+    "TOO_MANY_TOOL_CALLS": "length",
+    "MISSING_THOUGHT_SIGNATURE": "stop",
+    "MALFORMED_RESPONSE": "stop",
+    "ESCALATION": "content_filter",
+    "PUP_LIMITED_DISABLED": "content_filter",
+    "CONTINUATION": "length",
+    "MODEL_ARMOR": "content_filter",
+}
+# As numbers where a proxy on the way writes enums so; beyond these the two Google APIs number differently.
+_FINISH_NUMBERS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
+
+# A candidate's fields kept for its end, with their names here.
+_KEPT = {
+    "groundingMetadata": "grounding_metadata",
+    "urlContextMetadata": "url_context_metadata",
+    "citationMetadata": "citation_metadata",
+    "safetyRatings": "safety_ratings",
+    "avgLogprobs": "avg_logprobs",
+    "finishMessage": "native_finish_message",
+    "continuationToken": "continuation_token",
+    "promptFeedback": "prompt_feedback",  # of the whole answer: told with its first candidate
+    "modelStatus": "model_status",
+}
+
+
+class _Candidate:
+    """One choice: Gemini's parts in, deltas of OpenAI's message out."""
+
+    def __init__(self, index: int, context: Context, call_prefix: str) -> None:
+        self.index = index
+        self.finish: str | None = None  # Google's word
+        self.remember: dict[str, Json] = {}
+        self.kept: Json = {}  # Google's fields for the end, by their names there
+        self.bytes = 0
+        self._context = context
+        self._call_prefix = call_prefix
+        self._text: list[str] = []
+        self._text_signature: str | None = None
+        self._calls: list[str] = []  # ids
+        self._details = 0  # entries of reasoning_details so far
+        self._thinking = False  # the last entry is thought text that may go on
+        self._images = 0
+        self._blocks = 0
+        self._audio_rest: bytes | None = None  # up to 2 bytes, so that the base64 of all chunks joins without padding
+        self._open: StreamedArguments | None = None  # of a call whose arguments still come
+        self._custom = False  # that call is of a custom tool
+
+    def read(self, candidate: Json) -> Iterator[Json]:
+        """The deltas that a chunk's candidate brings."""
+        for field in _KEPT:
+            value = candidate.get(field)
+            if value not in (None, [], {}):
+                merge = isinstance(value, dict) and isinstance(self.kept.get(field), dict)
+                self.kept[field] = {**self.kept[field], **value} if merge else value
+        content = candidate.get("content")
+        for part in _list(content.get("parts") if isinstance(content, dict) else None):
+            if isinstance(part, dict):
+                yield from self._part(part)
+        reason = candidate.get("finishReason")
+        if reason:
+            self.finish = _FINISH_NUMBERS.get(reason, str(reason)) if isinstance(reason, int) else str(reason)
+
+    def end(self, created: int) -> Iterator[Json]:
+        """The deltas that wait for the end: what is still open, then Google's metadata, each once."""
+        if self._open is not None:
+            yield from self._close_call()
+        if self._audio_rest is not None:
+            rest = base64.b64encode(self._audio_rest).decode()
+            yield {"audio": {"data": rest, "transcript": "", "expires_at": created}}
+        text = "".join(self._text)
+        if self._text_signature:
+            if self._calls:
+                self.remember.setdefault(self._calls[0], {})["text_signature"] = self._text_signature
+            elif text:
+                self.remember[recall.text_key(text)] = {"text_signature": self._text_signature}
+        extensions: Json = {_KEPT[field]: value for field, value in self.kept.items()}
+        if notes := _annotations(_dict(self.kept.get("groundingMetadata")), text):
+            extensions["annotations"] = notes
+        if extensions:
+            yield extensions
+
+    @property
+    def finish_reason(self) -> str:
+        """OpenAI's word for the end: a call makes it `tool_calls`, save where the answer was cut or filtered."""
+        said = FINISH.get(self.finish or "", "stop")
+        return "tool_calls" if self._calls and said == "stop" else said
+
+    def _part(self, part: Json) -> Iterator[Json]:
+        signature = part.get("thoughtSignature")
+        text = part.get("text")
+        if part.get("thought") is True and isinstance(text, str):
+            yield from self._thought(text)
+        elif isinstance(text, str):
+            if text:
+                self._text.append(text)
+                yield self._counted(text, {"content": text})
+            if signature:
+                self._text_signature = signature
+                yield self._signed(signature)
+        elif isinstance(part.get("functionCall"), dict):
+            yield from self._call(part["functionCall"], signature)
+        elif isinstance(part.get("inlineData"), dict):
+            yield self._media(part, signature)
+        elif kinds := [key for key in part if key not in ("thought", "thoughtSignature")]:
+            yield self._block(part, next((kind for kind in kinds if kind in SERVER_PARTS), kinds[0]))
+        elif signature:
+            self._text_signature = signature
+            yield self._signed(signature)
+
+    def _counted(self, text: str, delta: Json) -> Json:
+        self.bytes += len(text.encode(errors="surrogatepass"))
+        return delta
+
+    def _thought(self, text: str) -> Iterator[Json]:
+        if not text:
+            return
+        detail: Json = {"type": "reasoning.text", "text": text}
+        if not self._thinking:
+            detail["format"] = FORMAT  # once an entry: an accumulator joins strings
+            self._details += 1
+            self._thinking = True
+        detail["index"] = self._details - 1
+        yield self._counted(text, {"reasoning_content": text, "reasoning_details": [detail]})
+
+    def _signed(self, signature: str, call: str | None = None) -> Json:
+        detail: Json = {"type": "reasoning.encrypted", "data": signature, "format": FORMAT, "index": self._details}
+        if call is not None:
+            detail["id"] = call
+        self._details += 1
+        self._thinking = False
+        return {"reasoning_details": [detail]}
+
+    def _call(self, call: Json, signature: str | None) -> Iterator[Json]:
+        """A function call: whole, or its beginning, its arguments one by one, and an empty one as its end."""
+        name, pieces = call.get("name"), _list(call.get("partialArgs"))
+        if name:
+            if self._open is not None:
+                yield from self._close_call()
+            if name == self._context.json_tool:
+                arguments = orjson.dumps(call.get("args") or {}).decode()
+                self._text.append(arguments)
+                yield self._counted(arguments, {"content": arguments})
+                return
+            yield from self._begin(call, str(name), signature)
+            if not call.get("willContinue") and not pieces:
+                return
+            self._open = StreamedArguments(_dict(call.get("args")))
+        if self._open is not None:
+            self._open.add(pieces)
+            if not call.get("willContinue"):
+                yield from self._close_call()
+
+    def _begin(self, call: Json, wire_name: str, signature: str | None) -> Iterator[Json]:
+        name = self._context.tool_names.get(wire_name, wire_name)
+        index = len(self._calls)
+        id = str(call.get("id") or f"{self._call_prefix}{index}")
+        self._calls.append(id)
+        if signature:
+            self.remember[id] = {"signature": signature}
+            yield self._signed(signature, id)
+        self._custom = name in self._context.custom_tools
+        whole = not call.get("willContinue") and not call.get("partialArgs")
+        arguments = self._arguments_text(_dict(call.get("args"))) if whole else ""
+        if self._custom:
+            made = {"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": arguments}}
+            yield self._counted(arguments, {"tool_calls": [made]})
+        else:
+            yield self._counted(arguments, completion.tool_call_start(index, id, name, arguments))
+
+    def _arguments_text(self, args: Json) -> str:
+        if self._custom and isinstance(args.get("input"), str):
+            text: str = args["input"]
+            return text
+        return orjson.dumps(args).decode()
+
+    def _close_call(self) -> Iterator[Json]:
+        assert self._open is not None  # noqa: S101 - for the type checker: both callers have looked
+        text, index = self._arguments_text(self._open.args), len(self._calls) - 1
+        self._open = None
+        if self._custom:
+            yield self._counted(text, {"tool_calls": [{"index": index, "type": "custom", "custom": {"input": text}}]})
+        else:
+            yield self._counted(text, completion.tool_call_arguments(index, text))
+
+    def _block(self, part: Json, kind: str) -> Json:
+        block = {"index": self._blocks, "type": _snake(kind), **part}
+        self._blocks += 1
+        return {"server_tool_blocks": [block]}
+
+    def _media(self, part: Json, signature: str | None) -> Json:
+        blob = part["inlineData"]
+        mime, data = str(blob.get("mimeType") or ""), str(blob.get("data") or "")
+        if part.get("thought") is True or not mime.startswith(("image/", "audio/")):
+            return self._block(part, "inlineData")
+        if mime.startswith("image/"):
+            image: Json = {"index": self._images, "type": "image_url"}
+            image["image_url"] = {"url": f"data:{mime};base64,{data}"}
+            if signature:
+                image["thought_signature"] = signature
+            self._images += 1
+            return {"images": [image]}
+        first = self._audio_rest is None
+        try:
+            raw = (self._audio_rest or b"") + base64.b64decode(data)
+        except ValueError:
+            raise LLMError("bad_upstream", "The provider sent audio that is no base64") from None
+        whole = len(raw) - len(raw) % 3
+        self._audio_rest = raw[whole:]
+        delta = {"data": base64.b64encode(raw[:whole]).decode()}
+        return {
+            "audio": {"id": f"audio_{self._call_prefix}{self.index}", "mime_type": mime, **delta} if first else delta
+        }
+
+
+class Decoder:
+    """Gemini's stream, as server-sent events or as one JSON array, in OpenAI's frames."""
+
+    def __init__(self, context: Context, created: int, request_id: str) -> None:
+        self.usage = Usage()
+        self.started = False
+        self.output_bytes = 0
+        self.remember: dict[str, Any] = {}
+        self._context = context
+        self._created = created
+        self._request_id = request_id
+        self._events: sse.Decoder | json_array.Decoder | None = None
+        self._chunks: completion.Chunks | None = None
+        self._candidates: dict[int, _Candidate] = {}
+        self._usage: Json = {}
+        self._blocked: Json = {}  # promptFeedback
+        self._failed: LLMError | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that `data` completes. Raises LLMError for an error in the stream or for what is no JSON."""
+        if self._failed is not None:
+            raise self._failed
+        if self._events is None:
+            data = data.lstrip(b"\xef\xbb\xbf \r\n\t")
+            if not data:
+                return []
+            self._events = json_array.Decoder() if data[:1] in (b"[", b"{") else sse.Decoder()
+        frames: list[bytes] = []
+        try:
+            for event in self._events.feed(data):
+                payload = event.data if isinstance(event, sse.Event) else event
+                if payload.strip() != b"[DONE]":
+                    self._read(_parsed(payload), frames)
+        except LLMError as failure:
+            self._failed = failure
+            if not frames:  # what came before it in the same bytes goes out first
+                raise
+        self.started = self.started or bool(frames)
+        return frames
+
+    def _read(self, chunk: Json, frames: list[bytes]) -> None:
+        if self._chunks is None:
+            id, model = _head(chunk, self._context, self._request_id)
+            self._chunks = completion.Chunks(id, self._created, model)
+        self._usage |= _dict(chunk.get("usageMetadata"))
+        self._blocked |= _dict(chunk.get("promptFeedback"))
+        if tier := service_tier(self._usage):
+            self._chunks.extra = {"service_tier": tier}
+        for candidate, said in _candidates(chunk, self._candidates, self._context, self._request_id):
+            logprobs = _logprobs(_dict(said.get("logprobsResult")))
+            for delta in candidate.read(said):
+                frames.append(self._chunks.delta(delta, candidate.index, logprobs))
+                logprobs = None
+            if logprobs is not None:
+                frames.append(self._chunks.delta({}, candidate.index, logprobs))
+        self._count()
+
+    def _count(self) -> None:
+        self.usage = usage_of(self._usage, _searches(self._candidates))
+        self.output_bytes = sum(candidate.bytes for candidate in self._candidates.values())
+
+    def close(self) -> list[bytes]:
+        """The end of each choice, and the usage where it was asked for.
+
+        Raises LLMError("bad_upstream") when a choice that was begun has no finish reason, or nothing came at all.
+        """
+        frames = self.feed(b"\n\n")  # the last event may lack its blank line
+        if self._failed is not None:
+            raise self._failed
+        chunks, blocked = self._chunks, self._blocked.get("blockReason")
+        if chunks is None or not (self._candidates or blocked):
+            raise LLMError("bad_upstream", "The provider's stream ended without an answer")
+        if any(candidate.finish is None for candidate in self._candidates.values()) and not blocked:
+            raise LLMError("bad_upstream", "The provider's stream ended before its answer did")
+        for index in sorted(self._candidates):
+            candidate = self._candidates[index]
+            frames += [chunks.delta(delta, index) for delta in candidate.end(self._created)]
+            cut = candidate.finish is None  # by a block that came late
+            reason = "content_filter" if cut else candidate.finish_reason
+            frames += chunks.finish(reason, str(blocked) if cut else candidate.finish, index)
+            self.remember |= candidate.remember
+        if not self._candidates:
+            message, native = _block(self._blocked)
+            frames += [chunks.delta(message), *chunks.finish("content_filter", native)]
+        self._count()
+        if self._context.include_usage:
+            frames.append(chunks.usage(self.usage))
+        return frames
+
+
+def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
+    """Gemini's whole answer as OpenAI's. Raises LLMError for an error within it, or when it holds no answer."""
+    said = _parsed(body)
+    read: dict[int, _Candidate] = {}
+    messages: dict[int, Json] = {}
+    logprobs: dict[int, Json | None] = {}
+    for candidate, each in _candidates(said, read, context, request_id):
+        message = messages.setdefault(candidate.index, {})
+        for delta in [*candidate.read(each), *candidate.end(created)]:
+            _join(message, delta)
+        logprobs[candidate.index] = _logprobs(_dict(each.get("logprobsResult")))
+    choices = []
+    for index in sorted(messages):  # one without a finish reason is whole all the same, its JSON being so (recorded)
+        made = completion.choice(_whole(messages[index]), read[index].finish_reason, read[index].finish, index)
+        choices.append({**made, "logprobs": logprobs[index]})
+    feedback = _dict(said.get("promptFeedback"))
+    if not choices:
+        if not feedback.get("blockReason"):
+            raise LLMError("bad_upstream", "The provider's answer holds neither a candidate nor a reason")
+        message, reason = _block(feedback)
+        choices = [completion.choice(message, "content_filter", reason)]
+    metadata = _dict(said.get("usageMetadata"))
+    usage = usage_of(metadata, _searches(read))
+    id, model = _head(said, context, request_id)
+    tier = service_tier(metadata)
+    whole = completion.completion(id, created, model, choices, usage, {"service_tier": tier} if tier else None)
+    return Answer(whole, usage, {key: value for each in read.values() for key, value in each.remember.items()})
+
+
+def _parsed(payload: bytes) -> Json:
+    """One response object. Raises LLMError for an error in its place, or for what is none."""
+    try:
+        parsed = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        raise LLMError("bad_upstream", "The provider sent what is not JSON") from None
+    if (found := error_object(parsed)) is not None:
+        raise within(found)
+    if isinstance(parsed, list) and len(parsed) == 1:
+        parsed = parsed[0]
+    if not isinstance(parsed, dict):
+        raise LLMError("bad_upstream", "The provider sent JSON that is no answer")
+    return parsed
+
+
+def _head(said: Json, context: Context, request_id: str) -> tuple[str, str]:
+    return str(said.get("responseId") or f"chatcmpl-{request_id}"), str(said.get("modelVersion") or context.model)
+
+
+def _candidates(
+    said: Json, read: dict[int, _Candidate], context: Context, request_id: str
+) -> Iterator[tuple[_Candidate, Json]]:
+    for place, each in enumerate(_list(said.get("candidates"))):
+        if not isinstance(each, dict):
+            continue
+        given = each.get("index")
+        index = given if isinstance(given, int) and 0 <= given < MAX_CANDIDATES else place
+        if index not in read:
+            # made-up ids are unique in an answer, and the same however often it is decoded
+            prefix = f"call_{request_id}_" + (f"{index}_" if index else "")
+            read[index] = _Candidate(index, context, prefix)
+        shared: Json = {key: said[key] for key in ("promptFeedback", "modelStatus") if key in said and place == 0}
+        yield read[index], {**each, **shared}
+
+
+MAX_CANDIDATES = 128
+
+
+def _block(feedback: Json) -> tuple[Json, str]:
+    """The message and the reason of a blocked prompt."""
+    told = feedback.get("blockReasonMessage")
+    message: Json = {"content": "", "prompt_feedback": feedback, **({"refusal": told} if told else {})}
+    return message, str(feedback["blockReason"])
+
+
+def _join(message: Json, delta: Json) -> None:
+    """What the SDKs' accumulators do: strings joined, list entries by `index`."""
+    for key, value in delta.items():
+        old = message.get(key)
+        if isinstance(old, str) and isinstance(value, str) and key != "type":
+            message[key] = old + value
+        elif isinstance(old, dict) and isinstance(value, dict):
+            _join(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            for entry in value:
+                place = _dict(entry).get("index")
+                same = next((each for each in old if place is not None and _dict(each).get("index") == place), None)
+                if same is None:
+                    old.append(entry)
+                else:
+                    _join(same, entry)
+        else:
+            message[key] = value
+
+
+def _whole(message: Json) -> Json:
+    """A joined message as it stands in a whole answer."""
+    for call in message.get("tool_calls") or ():
+        del call["index"]
+    if not message.get("content") and not message.get("tool_calls") and not message.get("audio"):
+        message["content"] = ""
+    return message
+
+
+def _annotations(grounding: Json, text: str) -> list[Json]:
+    """OpenAI's url_citation for each source with a place in `text`; Google counts in bytes, OpenAI in characters."""
+    chunks, raw, notes = _list(grounding.get("groundingChunks")), text.encode(errors="surrogatepass"), list[Json]()
+    for support in _list(grounding.get("groundingSupports")):
+        segment = _dict(_dict(support).get("segment"))
+        start, end = segment.get("startIndex") or 0, segment.get("endIndex")
+        if not isinstance(start, int) or not isinstance(end, int):
+            continue
+        place = {"start_index": _characters(raw[:start]), "end_index": _characters(raw[:end])}
+        for at in _list(support.get("groundingChunkIndices")):
+            web = _dict(_dict(chunks[at]).get("web")) if isinstance(at, int) and 0 <= at < len(chunks) else {}
+            if web.get("uri"):
+                cited = {**place, "url": web["uri"], "title": web.get("title") or ""}
+                notes.append({"index": len(notes), "type": "url_citation", "url_citation": cited})
+    return notes
+
+
+def _characters(raw: bytes) -> int:
+    return len(raw.decode(errors="ignore"))
+
+
+def _searches(read: dict[int, _Candidate]) -> int:
+    """Google Search queries run, empty ones not counted (ai.google.dev/gemini-api/docs/pricing: billed by query)."""
+    groundings = [_dict(each.kept.get("groundingMetadata")) for each in read.values()]
+    lists = ("webSearchQueries", "imageSearchQueries")
+    return sum(bool(query) for grounding in groundings for name in lists for query in _list(grounding.get(name)))
+
+
+def _logprobs(result: Json) -> Json | None:
+    """types.LogprobsResult as OpenAI's ChoiceLogprobs; None where there is none."""
+    chosen, tops = _list(result.get("chosenCandidates")), _list(result.get("topCandidates"))
+    if not chosen:
+        return None
+    content = []
+    for at, each in enumerate(chosen):
+        others = _list(_dict(tops[at]).get("candidates")) if at < len(tops) else []
+        content.append({**_logprob(_dict(each)), "top_logprobs": [_logprob(_dict(other)) for other in others]})
+    return {"content": content, "refusal": None}
+
+
+def _logprob(token: Json) -> Json:
+    text = str(token.get("token") or "")
+    return {"token": text, "bytes": list(text.encode(errors="replace")), "logprob": token.get("logProbability") or 0.0}
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def _dict(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

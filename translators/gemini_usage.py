@@ -1,0 +1,70 @@
+"""Gemini's usageMetadata in disjoint buckets.
+
+| usageMetadata | is | bucket |
+|---|---|---|
+| promptTokenCount | all of the prompt, cached part included | input, less what is below |
+| cachedContentTokenCount | a part of the prompt | cache_read; its AUDIO by cacheTokensDetails is cache_read_audio |
+| promptTokensDetails AUDIO | a part of the prompt | audio_input, less what of it was cached |
+| toolUsePromptTokenCount | beside the prompt | input |
+| candidatesTokenCount | all that is visible | output; its AUDIO and IMAGE by candidatesTokensDetails apart |
+| thoughtsTokenCount | beside the candidates | reasoning |
+
+Sources: google-genai 3.4, types.GenerateContentResponseUsageMetadata; totals of 191 recorded answers agree.
+"""
+
+from translators.exchange import Json
+from translators.usage import Usage, count
+
+# Developer API: usageMetadata.serviceTier (recorded); Vertex: types.TrafficType. In OpenAI's words.
+_TIERS = {
+    "standard": "default",
+    "flex": "flex",
+    "priority": "priority",
+    "ON_DEMAND": "default",
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_PRIORITY": "priority",
+    "PROVISIONED_THROUGHPUT": "scale",
+}
+_MODALITY_NUMBERS = {1: "TEXT", 2: "IMAGE", 3: "VIDEO", 4: "AUDIO", 5: "DOCUMENT"}
+
+
+def service_tier(metadata: Json) -> str | None:
+    """The tier that served the request, in OpenAI's word; None where Google said nothing that OpenAI has a word for."""
+    return _TIERS.get(str(metadata.get("serviceTier") or metadata.get("trafficType")))
+
+
+def usage_of(metadata: Json, web_searches: int = 0) -> Usage:
+    """The buckets of a `usageMetadata`, cumulative ones merged. No part is counted past its whole, nothing below 0."""
+    prompt, tool = count(metadata.get("promptTokenCount")), count(metadata.get("toolUsePromptTokenCount"))
+    cached = min(count(metadata.get("cachedContentTokenCount")), prompt)
+    cached_audio = min(_of_modality(metadata, "cacheTokensDetails", "AUDIO"), cached)
+    audio = min(_of_modality(metadata, "promptTokensDetails", "AUDIO"), prompt - cached + cached_audio)
+    audio_input = max(audio - cached_audio, 0)
+    thoughts = count(metadata.get("thoughtsTokenCount"))
+    visible = count(metadata.get("candidatesTokenCount"))
+    if "candidatesTokenCount" not in metadata:  # all thinking, or blocked: then the total leaves nothing over
+        visible = max(count(metadata.get("totalTokenCount")) - prompt - tool - thoughts, 0)
+    audio_output = min(_of_modality(metadata, "candidatesTokensDetails", "AUDIO"), visible)
+    image_output = min(_of_modality(metadata, "candidatesTokensDetails", "IMAGE"), visible - audio_output)
+    return Usage(
+        input_tokens=prompt - cached - audio_input + tool,
+        cache_read_tokens=cached - cached_audio,
+        audio_input_tokens=audio_input,
+        cache_read_audio_tokens=cached_audio,
+        output_tokens=visible - audio_output - image_output,
+        reasoning_tokens=thoughts,
+        audio_output_tokens=audio_output,
+        image_output_tokens=image_output,
+        web_searches=web_searches,
+        service_tier=service_tier(metadata) or "",
+    )
+
+
+def _of_modality(metadata: Json, field: str, wanted: str) -> int:
+    details = metadata.get(field)
+    total = 0
+    for each in details if isinstance(details, list) else ():
+        modality = each.get("modality") if isinstance(each, dict) else None
+        if wanted == (_MODALITY_NUMBERS.get(modality) if isinstance(modality, int) else modality):
+            total += count(each.get("tokenCount"))
+    return total
