@@ -1,0 +1,117 @@
+"""Batches: who travels together, and what becomes of them."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.ledger.batches import LARGEST, Lane
+from gateway.ledger.store import StoreDown
+
+pytestmark = pytest.mark.anyio
+
+
+class Road:
+    """Doubles numbers, a batch at a time, once `open` is set."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[int]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.departed: asyncio.Queue[None] = asyncio.Queue()
+
+    async def send(self, items: Sequence[int]) -> Sequence[int | Exception]:
+        self.batches.append(items)
+        self.departed.put_nowait(None)
+        await self.open.wait()
+        if 13 in items:
+            raise StoreDown("the road is closed")
+        if 99 in items:
+            raise KeyError(99)
+        return [ValueError(item) if item < 0 else 2 * item for item in items]
+
+
+async def test_what_is_asked_for_at_once_goes_together_and_what_comes_meanwhile_goes_next() -> None:
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=1)
+    road.open.clear()
+    first = [asyncio.ensure_future(lane.put(item)) for item in (1, 2)]
+    await road.departed.get()
+    later = [asyncio.ensure_future(lane.put(item)) for item in (3, 4)]
+    await asyncio.sleep(0.01)
+    road.open.set()
+    assert await asyncio.gather(*first, *later) == [2, 4, 6, 8]
+    assert road.batches == [[1, 2], [3, 4]]
+
+
+async def test_no_more_than_its_width_is_under_way() -> None:
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=2)
+    road.open.clear()
+    waiting = [asyncio.ensure_future(lane.put(1))]
+    await road.departed.get()
+    waiting.append(asyncio.ensure_future(lane.put(2)))
+    await road.departed.get()
+    waiting.append(asyncio.ensure_future(lane.put(3)))
+    await asyncio.sleep(0.01)
+    assert road.batches == [[1], [2]]
+    road.open.set()
+    assert await asyncio.gather(*waiting) == [2, 4, 6]
+
+
+async def test_a_batch_has_a_largest_size() -> None:
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=1)
+    assert await asyncio.gather(*(lane.put(1) for _ in range(LARGEST + 1))) == [2] * (LARGEST + 1)
+    assert [len(batch) for batch in road.batches] == [LARGEST, 1]
+
+
+async def test_an_error_goes_to_the_one_it_is_for() -> None:
+    lane: Lane[int, int] = Lane(Road().send, width=1)
+    answers = await asyncio.gather(lane.put(1), lane.put(-1), lane.put(2), return_exceptions=True)
+    assert (answers[0], answers[2]) == (2, 4)
+    assert isinstance(answers[1], ValueError)
+
+
+async def test_a_failed_batch_fails_those_behind_it_and_the_next_one_is_tried() -> None:
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=1)
+    road.open.clear()
+    failing = asyncio.ensure_future(lane.put(13))
+    await road.departed.get()
+    behind = asyncio.ensure_future(lane.put(1))
+    await asyncio.sleep(0.01)
+    road.open.set()
+    for answer in await asyncio.gather(failing, behind, return_exceptions=True):
+        assert isinstance(answer, StoreDown)
+    assert await lane.put(1) == 2
+
+
+async def test_nobody_waits_for_ever_when_a_batch_breaks_in_a_way_nobody_foresaw() -> None:
+    broken: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: broken.append(context.get("exception")))
+    lane: Lane[int, int] = Lane(Road().send, width=1)
+    with pytest.raises(StoreDown):
+        await lane.put(99)
+    assert await lane.put(1) == 2
+
+
+async def test_one_who_leaves_does_not_disturb_the_others() -> None:
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=1)
+    road.open.clear()
+    leaver, stayer = asyncio.ensure_future(lane.put(1)), asyncio.ensure_future(lane.put(2))
+    await road.departed.get()
+    leaver.cancel()
+    road.open.set()
+    assert await stayer == 4
+    assert leaver.cancelled()
+
+
+async def test_draining_waits_for_all() -> None:
+    lane: Lane[int, int] = Lane(Road().send, width=1)
+    waiting = [asyncio.ensure_future(lane.put(1)) for _ in range(LARGEST * 2)]
+    await asyncio.sleep(0)
+    await lane.drain()
+    await asyncio.sleep(0)
+    assert all(one.done() for one in waiting)

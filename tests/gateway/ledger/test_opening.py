@@ -1,0 +1,41 @@
+"""Which store a URL or a path opens."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger.opening import open_store, store_of
+from gateway.ledger.redis import RedisStore
+from gateway.ledger.sqlite import SqliteStore
+from tests.redis_server import redis_prefix
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("url", [None, ""])
+def test_without_a_url_the_store_is_the_embedded_one(url: str | None) -> None:
+    assert isinstance(open_store(url, "headgate.db", "headgate"), SqliteStore)
+
+
+def test_with_a_url_the_store_is_redis() -> None:
+    assert isinstance(open_store("redis://127.0.0.1:1/0", "headgate.db", "headgate"), RedisStore)
+
+
+def test_what_is_no_url_of_redis_is_refused() -> None:
+    with pytest.raises(ValueError, match="redis://"):
+        open_store("http://127.0.0.1", "headgate.db", "headgate")
+
+
+async def test_the_environment_names_the_store(tmp_path: Path, redis_url: str) -> None:
+    path = tmp_path / "ledger.db"
+    embedded = store_of({"HEADGATE_DATA": str(path), "REDIS_URL": ""})
+    await embedded.open()
+    await embedded.close()
+    assert path.exists()
+    with redis_prefix(redis_url) as prefix:
+        fleet = store_of({"REDIS_URL": redis_url, "HEADGATE_REDIS_PREFIX": prefix, "HEADGATE_DATA": str(path)})
+        same = open_store(redis_url, "", prefix)
+        await fleet.claim("name", "value")
+        assert await same.claim("name", "other") == "value"
+        await fleet.close()
+        await same.close()
