@@ -1,0 +1,87 @@
+"""The built-in `demo` model: a provider inside the process, so that the first token needs no provider's key.
+
+It reads OpenAI's request and writes OpenAI's bytes, and goes through translation, pricing and the ledger like any
+other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from translators import sse
+
+SCHEME = "demo:"  # of a base_url that means: not over the network
+PACE_S = 0.02  # between two streamed tokens
+GREETING = (
+    "Hello from Headgate! This answer comes from the built-in demo model: it was authenticated with your virtual key, "
+    "held against its budget, streamed, metered and billed like any other. Set a provider's key, such as "
+    "OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, and name one of its models instead."
+)
+
+
+class DemoReply:
+    """What `gateway.upstream.Reply` is for a real provider: a status, headers, and a body in pieces."""
+
+    def __init__(self, pieces: list[bytes], pace_s: float, content_type: str) -> None:
+        self.status = 200
+        self.headers: Mapping[str, str] = {"content-type": content_type}
+        self._pieces = deque(pieces)
+        self._pace_s = pace_s
+        self.received_bytes = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to say."""
+        return not self._pieces
+
+    async def next(self, timeout_s: float | None = None) -> bytes:
+        """The next piece, b"" at the end."""
+        if not self._pieces:
+            return b""
+        if self._pace_s:
+            await asyncio.sleep(self._pace_s)
+        piece = self._pieces.popleft()
+        self.received_bytes += len(piece)
+        return piece
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body."""
+        body = b"".join(self._pieces)
+        self.received_bytes += len(body)
+        self._pieces.clear()
+        return body
+
+    def close(self) -> None:
+        """Say no more."""
+        self._pieces.clear()
+
+
+def answer(body: bytes, created: int, request_id: str) -> DemoReply:
+    """The demo's answer to a chat completion request; one token is one word here."""
+    chat = orjson.loads(body)
+    words = [f" {word}" for word in GREETING.split()]
+    words[0] = words[0].lstrip()
+    limit = chat.get("max_completion_tokens") or chat.get("max_tokens") or len(words)
+    said = words[:limit]
+    finish = "length" if limit < len(words) else "stop"
+    prompt = max(1, len(orjson.dumps(chat["messages"])) // 8)
+    usage = {"prompt_tokens": prompt, "completion_tokens": len(said), "total_tokens": prompt + len(said)}
+    head: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": created, "model": "demo"}
+    if not chat.get("stream"):
+        message = {"role": "assistant", "content": "".join(said), "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+        whole = head | {"object": "chat.completion", "choices": [choice], "usage": usage}
+        return DemoReply([orjson.dumps(whole)], 0.0, "application/json")
+    head["object"] = "chat.completion.chunk"
+    deltas: list[tuple[dict[str, Any], str | None]] = [({"role": "assistant", "content": ""}, None)]
+    deltas += [({"content": word}, None) for word in said]
+    deltas.append(({}, finish))
+    frames = [
+        head | {"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}], "usage": None}
+        for delta, finish in deltas
+    ]
+    frames.append(head | {"choices": [], "usage": usage})
+    return DemoReply([*(sse.encode(orjson.dumps(frame)) for frame in frames), sse.DONE], PACE_S, "text/event-stream")

@@ -1,0 +1,130 @@
+"""How many tokens a request can come to, for the hold; and how many it probably came to, where a provider never said.
+
+A token is at least one byte of UTF-8, so the bytes of a body bound its text, whatever the tokenizer.
+"""
+
+from collections.abc import Iterator
+
+import orjson
+
+from translators import recall
+from translators.exchange import Json, ModelFacts
+from translators.media import parts
+
+MESSAGE_TOKENS = 16  # what a provider wraps around each message
+SYSTEM_TOKENS = 1024  # the instructions that a provider adds for tools or a response format, one each
+# The most that one image comes to: gpt-4o-mini's eight tiles at 5,667 tokens and 2,833 more, the dearest of OpenAI's
+# counting rules (platform.openai.com/docs, images and vision); Claude stays below 5,000, Gemini below 2,500 an image.
+IMAGE_TOKENS = 50_000
+# Gemini counts 32 tokens a second (ai.google.dev, audio understanding), OpenAI fewer; the thinnest MP3 has 1,000 bytes.
+AUDIO_BYTES_PER_TOKEN = 16
+# Where a model's context is not known: the longest of any model of OpenAI, Anthropic and Google in models.yaml.
+CONTEXT_TOKENS = 2_097_152
+SEARCHES = 20  # server-side searches in one answer, unless the request itself sets a limit; more is an overrun
+
+# Guesses, for bills that are marked as estimated.
+BYTES_PER_TOKEN = 4  # of English text and of code; a character outside ASCII is about one token
+IMAGE_GUESS_TOKENS = 1_500
+MEDIA_BYTES_PER_TOKEN_GUESS = 25  # a page of PDF: some 50 kB and 2,000 tokens
+AUDIO_BYTES_PER_TOKEN_GUESS = 500
+
+_CLIENT_TOOLS = ("function", "custom")
+
+
+def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
+    """The most prompt tokens that `chat` can come to, its body being `body_bytes` long; at most the model's context.
+
+    Images count by IMAGE_TOKENS, audio by its length; what has no bound of its own (files, video, media by id, server
+    tools that read pages into the prompt) counts as the whole context.
+    """
+    context = facts.max_input_tokens or CONTEXT_TOKENS
+    if _server_tools(chat) or any(message.get("audio") for message in chat["messages"]):
+        return context
+    tokens = body_bytes + MESSAGE_TOKENS * len(chat["messages"])
+    tokens += SYSTEM_TOKENS * sum(bool(chat.get(name)) for name in ("tools", "functions", "response_format"))
+    for part, _ in parts(chat):
+        kind = part.get("type")
+        if kind == "image_url":
+            url = part["image_url"]["url"]
+            tokens += IMAGE_TOKENS - (len(url) if url.startswith("data:") else 0)
+        elif kind == "input_audio":
+            encoded = len(part["input_audio"]["data"])
+            tokens += encoded // AUDIO_BYTES_PER_TOKEN - encoded
+        elif kind in ("file", "video_url") and not _is_text(part):
+            return context
+    return min(tokens, context)
+
+
+def _is_text(part: Json) -> bool:
+    data = (part.get("file") or {}).get("file_data")
+    return isinstance(data, str) and data.startswith("data:text/")
+
+
+def _server_tools(chat: Json) -> bool:
+    if chat.get("web_search_options") is not None:
+        return True
+    return any(tool["type"] not in _CLIENT_TOOLS for tool in chat.get("tools") or ())
+
+
+def search_bound(chat: Json) -> int:
+    """The most server-side searches that an answer to `chat` is held for; 0 when it has no such tool."""
+    tools = [tool for tool in chat.get("tools") or () if tool["type"] not in _CLIENT_TOOLS and "search" in tool["type"]]
+    named = [use for tool in tools if isinstance(use := tool.get("max_uses"), int) and use > 0]
+    unnamed = len(tools) - len(named) + (chat.get("web_search_options") is not None)
+    return sum(named) + (SEARCHES if unnamed else 0)
+
+
+def special_rates(chat: Json) -> frozenset[str]:
+    """The rates beyond text's that `chat` may need, by their names in pricing.yaml."""
+    wanted = {f"{kind}_output" for kind in chat.get("modalities") or () if kind in ("audio", "image")}
+    for part, _ in parts(chat):
+        kind = part.get("type")
+        if kind == "image_url":
+            wanted.add("image_input")
+        elif kind in ("input_audio", "video_url"):
+            wanted.add("audio_input")
+    if any(isinstance(mark, dict) and mark.get("ttl") == "1h" for mark in _cache_marks(chat)):
+        wanted.add("cache_write_1h")
+    return frozenset(wanted)
+
+
+def _cache_marks(chat: Json) -> Iterator[object]:
+    yield chat.get("cache_control")
+    for holder in (*chat["messages"], *(chat.get("tools") or ())):
+        yield holder.get("cache_control")
+    for part, _ in parts(chat):
+        yield part.get("cache_control")
+
+
+def text_estimate(text_bytes: int) -> int:
+    """About how many tokens so many bytes of UTF-8 are, where the text itself is gone."""
+    return -(-text_bytes // BYTES_PER_TOKEN)
+
+
+def prompt_estimate(chat: Json) -> int:
+    """About how many tokens the prompt of `chat` is."""
+    tokens = 0
+    for message in chat["messages"]:
+        tokens += MESSAGE_TOKENS // 4 + _tokens_in(recall.text_of(message.get("content")))
+        for call in message.get("tool_calls") or ():
+            tokens += text_estimate(len(orjson.dumps(call)))
+    for name in ("tools", "functions", "response_format"):
+        if chat.get(name):
+            tokens += text_estimate(len(orjson.dumps(chat[name])))
+    return tokens + sum(_media_estimate(part) for part, _ in parts(chat))
+
+
+def _tokens_in(text: str) -> int:
+    ascii_bytes = len(text.encode("ascii", "ignore"))
+    return text_estimate(ascii_bytes) + len(text) - ascii_bytes
+
+
+def _media_estimate(part: Json) -> int:
+    match part:
+        case {"type": "image_url"}:
+            return IMAGE_GUESS_TOKENS
+        case {"type": "input_audio", "input_audio": {"data": str(data)}}:
+            return len(data) // AUDIO_BYTES_PER_TOKEN_GUESS
+        case {"type": "file", "file": {"file_data": str(data)}}:
+            return len(data) // MEDIA_BYTES_PER_TOKEN_GUESS
+    return 0

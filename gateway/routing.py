@@ -1,0 +1,153 @@
+"""The model name → ordered targets. Randomness is an argument.
+
+An exact route stands before a pattern, and the pattern with the most of its own characters before the others.
+`provider/model` is always understood, whatever the routes say: only a pattern that has a `/` itself goes before it.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+
+from gateway.config import Config
+from gateway.price_list import covers
+from gateway.pricing import Price, price
+from gateway.settings import DEMO, Route, Weighted
+from gateway.upstream import Timeouts
+from translators.errors import LLMError
+from translators.exchange import Endpoint
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Target:
+    """A provider and its model, resolved: where a request goes, at what price and how patiently."""
+
+    provider: str
+    model: str  # the provider's own name for it
+    route: str  # the route that led here; "" for a plain provider/model
+    dialect: str
+    endpoint: Endpoint
+    price: Price | None  # None: not in pricing.yaml
+    timeouts: Timeouts
+    total_s: float  # the longest that the whole request may take
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+def targets_for(config: Config, model: str, choose: float) -> tuple[Target, ...]:
+    """Who may answer for `model`, in the order to be asked. `choose`, in [0, 1), draws the first of a weighted route.
+
+    Providers that are off are left out. Raises LLMError("not_found") for a name that leads nowhere, or to nobody who is
+    on; the message then names the variables that are missing.
+    """
+    name, route = _route(config, model)
+    named = [target.model for target in _ordered(config, route, choose)] + list(route.fallback)
+    found: list[Target] = []
+    for spelled in dict.fromkeys(named):  # a fallback that is a target as well is asked once
+        provider, _, upstream = spelled.partition("/")
+        if provider not in config.off:
+            found.append(_target(config, name, provider, _carried(name, model, upstream)))
+    if not found:
+        lacking = sorted({config.off[spelled.partition("/")[0]] for spelled in named})
+        why = f"no provider for it is configured ({', '.join(lacking)} not set)"
+        raise LLMError("not_found", f"The model `{model}` cannot be reached: {why}", param="model")
+    return tuple(found)
+
+
+def known_models(config: Config) -> list[tuple[str, str]]:
+    """The names that a caller may use and that a provider stands behind, each with that provider; for GET /v1/models.
+
+    A pattern counts for every priced model that it covers; a price of one host's model (`groq/…`) for that host.
+    """
+    known: dict[str, str] = {DEMO: DEMO}
+    for name in config.settings.routes:
+        if "*" not in name and (owner := _owner(config, name)):
+            known[name] = owner
+    for name, _ in config.prices:
+        if "*" not in name and name not in known and not name.startswith("ft:") and (owner := _owner(config, name)):
+            known[name] = owner
+    return sorted(known.items())
+
+
+def _owner(config: Config, name: str) -> str | None:
+    try:
+        return targets_for(config, name, 0.0)[0].provider
+    except LLMError:
+        return None
+
+
+def allowed(patterns: Sequence[str], model: str) -> bool:
+    """Whether a key with these patterns may use `model`, by the name the caller uses. No patterns: every model."""
+    return not patterns or any(covers(pattern, model) for pattern in patterns)
+
+
+@lru_cache(maxsize=4096)
+def _route(config: Config, model: str) -> tuple[str, Route]:
+    """The route for `model`, and its name ("" for a plain provider/model). Raises LLMError("not_found")."""
+    routes = config.settings.routes
+    if model in routes:
+        return model, routes[model]
+    if model == DEMO:
+        return DEMO, Route(targets=(Weighted(model=f"{DEMO}/{DEMO}"),))
+    provider, slash, upstream = model.partition("/")
+    plain = bool(slash and upstream and provider in config.settings.providers)
+    patterns = [name for name in routes if "*" in name and ("/" in name or not plain) and covers(name, model)]
+    if patterns:
+        best = max(patterns, key=len)
+        return best, routes[best]
+    if plain:
+        return "", Route(targets=(Weighted(model=model),))
+    raise LLMError("not_found", f"The model `{model}` does not exist", param="model")
+
+
+def _carried(name: str, model: str, upstream: str) -> str:
+    """The provider's name for `model`: `*` alone keeps it, within more it is what the route's own `*` matched."""
+    if "*" not in name:
+        return upstream
+    if upstream == "*":
+        return model
+    before, _, after = name.partition("*")
+    return upstream.replace("*", model[len(before) : len(model) - len(after)])
+
+
+def _ordered(config: Config, route: Route, choose: float) -> tuple[Weighted, ...]:
+    """The route's targets that are on, the drawn one first; when all are off, all."""
+    on = tuple(target for target in route.targets if target.model.partition("/")[0] not in config.off)
+    if route.strategy == "ordered" or len(on) < 2:
+        return on or route.targets
+    ends = tuple(accumulate(target.weight for target in on))
+    drawn = min(bisect_right(ends, choose * ends[-1]), len(on) - 1)
+    return (on[drawn], *on[:drawn], *on[drawn + 1 :])
+
+
+@lru_cache(maxsize=4096)
+def _target(config: Config, route_name: str, provider: str, model: str) -> Target:
+    settings = config.settings.providers[provider]
+    route = config.settings.routes.get(route_name)
+    unsupported = (route.unsupported if route else None) or settings.unsupported
+    timeouts = (route.timeouts if route else None) or settings.timeouts
+    row = config.prices.find(provider, model, route_name)
+    return Target(
+        provider,
+        model,
+        route_name,
+        settings.dialect,
+        Endpoint(
+            provider=provider,
+            base_url=settings.base_url,
+            api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+            model=model,
+            facts=config.facts.lookup(provider, model),
+            headers=settings.headers,
+            unsupported=unsupported,
+            drop=settings.drop,
+            rename=settings.rename,
+            stream_usage=settings.stream_usage,
+        ),
+        price(*row, settings.service_tier, settings.region) if row else None,
+        Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s),
+        timeouts.total_s,
+    )

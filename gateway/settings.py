@@ -1,0 +1,177 @@
+"""What people write in routes.yaml: providers, routes, and the limits of the gateway. Units are in the names."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+
+from translators.registry import TRANSLATORS
+
+DIALECTS = tuple(TRANSLATORS)
+DEMO = "demo"  # the built-in provider, model and route
+
+BASE_URLS = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+    "gemini": "https://generativelanguage.googleapis.com",
+}
+
+Unsupported = Literal["refuse", "report"]  # what becomes of a feature that the provider has no word for
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Path = tuple[str | int, ...]  # where something stands in a file
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class Timeouts(_Written):
+    """`timeouts:` of a provider or a route."""
+
+    connect_s: Seconds = 5  # an address that does not answer by then is down
+    # A whole answer begins when it is finished; 600 s is what OpenAI's and Anthropic's own SDKs wait (DEFAULT_TIMEOUT).
+    first_byte_s: Seconds = 600
+    idle_s: Seconds = 120  # longest silence within a stream: models pause to reason
+    total_s: Seconds = 3600  # 128,000 tokens at 40 a second take 53 minutes
+
+
+class Provider(_Written):
+    """One entry under `providers:`."""
+
+    dialect: str
+    base_url: str = ""  # the host alone, for openai up to /v1; "" is the dialect's own provider
+    api_key: SecretStr | None = None  # None: a host that asks for none
+    headers: dict[str, str] = {}
+    drop: frozenset[str] = frozenset()
+    rename: dict[str, str] = {}
+    stream_usage: bool = True
+    unsupported: Unsupported = "refuse"
+    timeouts: Timeouts = Timeouts()
+    service_tier: str = "default"  # what this account's requests get when none is asked for
+    region: str = ""  # where this account's requests run, for prices that depend on it; "": anywhere
+
+    @field_validator("dialect")
+    @classmethod
+    def _is_spoken_here(cls, dialect: str) -> str:
+        if dialect not in DIALECTS:
+            raise ValueError(
+                f"{dialect!r} is no dialect{did_you_mean(dialect, DIALECTS)}; there are {', '.join(DIALECTS)}"
+            )
+        return dialect
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http or https URL, such as https://api.openai.com/v1")
+        path = "/".join(piece for piece in parts.path.split("/") if piece)  # "…/" + "/v1" is meant as one slash
+        return f"{parts.scheme}://{parts.netloc}" + (f"/{path}" if path else "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_url(cls, written: Any) -> Any:
+        if isinstance(written, dict) and not written.get("base_url"):
+            return written | {"base_url": BASE_URLS.get(str(written.get("dialect")), "")}
+        return written
+
+
+class Weighted(_Written):
+    """One of a route's targets."""
+
+    model: str  # provider/model; `*` as gateway.routing carries it
+    weight: Weight = 1
+
+
+class Route(_Written):
+    """One entry under `routes:`. The short form `name: provider/model` is a route with one target."""
+
+    targets: tuple[Weighted, ...]
+    strategy: Literal["weighted", "ordered"] = "weighted"  # the first is drawn by weight, or all as they stand
+    fallback: tuple[str, ...] = ()
+    unsupported: Unsupported | None = None  # None: as the provider has it
+    timeouts: Timeouts | None = None
+
+    @field_validator("targets")
+    @classmethod
+    def _leads_somewhere(cls, targets: tuple[Weighted, ...]) -> tuple[Weighted, ...]:
+        if not targets:
+            raise ValueError("a route needs at least one target")
+        return targets
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, written: Any) -> Any:
+        return {"targets": [{"model": written}]} if isinstance(written, str) else written
+
+
+class Settings(_Written):
+    """routes.yaml."""
+
+    providers: dict[str, Provider] = {}
+    routes: dict[str, Route] = {}
+    max_body_bytes: Positive = 64 * 1024 * 1024
+    max_connections: Positive = 1000  # open at once to one host, per worker
+    keepalive_s: Seconds = 15  # a silent stream gets a comment line this often: proxies drop connections after 60 s
+    wait_s: Annotated[float, Field(ge=0, le=3600)] = 20  # for budget that others hold, before 429
+    usual_output_tokens: Positive = 256  # held at first, on a small cap, for an answer of which nothing is known yet
+    fetch_allow: tuple[IPvAnyNetwork, ...] = ()  # private networks that images may be fetched from
+    fetch_max_bytes: Positive = 20 * 1024 * 1024
+    fetch_timeout_s: Seconds = 10
+
+
+def did_you_mean(word: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:
+    """A suggestion to put behind a message, or nothing."""
+    near = get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def misrouted(written: Any) -> Iterator[tuple[Path, str]]:
+    """What is wrong between the routes and the providers of a file, as written: where, and what would be right."""
+    providers, routes = (written.get(name) if isinstance(written, dict) else None for name in ("providers", "routes"))
+    known = [DEMO, *providers] if isinstance(providers, dict) else [DEMO]
+    if isinstance(providers, dict):
+        for name in providers:
+            if name == DEMO:
+                yield ("providers", name), f"{DEMO!r} is built in and cannot be configured"
+            elif "/" in name or "*" in name:
+                yield ("providers", name), "a provider's name holds neither `/` nor `*`"
+    for name, route in routes.items() if isinstance(routes, dict) else ():
+        if name == DEMO:
+            yield ("routes", name), f"{DEMO!r} is built in and cannot be configured"
+        if name.count("*") > 1:
+            yield ("routes", name), "a route's name may hold one `*`"
+        for path, target in _targets(route):
+            if why := _wrong(target, name, known):
+                yield ("routes", name, *path), why
+
+
+def _targets(route: Any) -> Iterator[tuple[Path, str]]:
+    if isinstance(route, str):
+        yield (), route
+    if not isinstance(route, Mapping):
+        return
+    targets, fallback = route.get("targets"), route.get("fallback")
+    for at, target in enumerate(targets if isinstance(targets, list) else ()):
+        if isinstance(target, dict) and isinstance(target.get("model"), str):
+            yield ("targets", at, "model"), target["model"]
+    for at, target in enumerate(fallback if isinstance(fallback, list) else ()):
+        if isinstance(target, str):
+            yield ("fallback", at), target
+
+
+def _wrong(target: str, route: str, providers: list[str]) -> str:
+    provider, slash, model = target.partition("/")
+    if not slash or not model:
+        return f"{target!r} must be provider/model"
+    if provider not in providers:
+        return f"there is no provider {provider!r}{did_you_mean(provider, providers)}; there are {', '.join(providers)}"
+    if model.count("*") > route.count("*"):
+        return f"{target!r} has a `*` for which the route's name {route!r} has none"
+    return ""

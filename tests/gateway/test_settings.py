@@ -1,0 +1,61 @@
+"""What may be written in routes.yaml, and that the documentation says so."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from gateway.facts import Listed, ModelList
+from gateway.price_list import PriceList, Row, When
+from gateway.settings import Provider, Route, Settings, Timeouts, Weighted
+from translators.registry import TRANSLATORS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Settings, Provider, Timeouts, Route, Weighted, PriceList, Row, When, Listed],
+    ids=lambda model: model.__name__,
+)
+def test_every_setting_is_in_the_documentation(model: type[BaseModel]) -> None:
+    missing = [name for name in model.model_fields if f"`{name}`" not in PAGE and f"{name}:" not in PAGE]
+    missing = [name for name in missing if not (model is Weighted and f"{{model, {name}}}" in PAGE)]
+    assert not missing
+    assert "models:" in PAGE and set(ModelList.model_fields) == {"models"}
+
+
+@pytest.mark.parametrize("model", [Settings, Provider, Timeouts])
+def test_the_documented_defaults_are_the_real_ones(model: type[BaseModel]) -> None:
+    for name, field in model.model_fields.items():
+        if isinstance(field.default, int) and not isinstance(field.default, bool):
+            assert f"| `{name}` | {field.default} |" in PAGE
+
+
+@pytest.mark.parametrize("dialect", sorted(TRANSLATORS))
+def test_every_dialect_can_be_configured_and_is_documented(dialect: str) -> None:
+    assert Provider.model_validate({"dialect": dialect}).base_url.startswith("https://")
+    assert f"`{dialect}`" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://h/v1/", "https://h/v1"),
+        ("https://h//openai//v1", "https://h/openai/v1"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://h", "https://h"),
+    ],
+)
+def test_an_address_is_kept_without_stray_slashes(given: str, kept: str) -> None:
+    assert Provider.model_validate({"dialect": "openai", "base_url": given}).base_url == kept
+
+
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "https://", "ftp://h", "/v1"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match="http"):
+        Provider.model_validate({"dialect": "openai", "base_url": address})
+
+
+def test_a_route_in_short_is_a_route_with_one_target() -> None:
+    assert Route.model_validate("demo/demo") == Route.model_validate({"targets": [{"model": "demo/demo"}]})
