@@ -1,0 +1,142 @@
+"""HTTP where nothing is hot: the one door to httpx."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+import orjson
+
+from gateway.trust import tls_context
+from translators.errors import LLMError
+from translators.exchange import Media
+from translators.media import image_mime
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_REDIRECTS = 3
+# IPv6 addresses that stand for an IPv4 one, which may be private (RFC 6052 section 2.1, RFC 3056 section 2)
+_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"))
+
+ADMIN_TIMEOUT_S = 30.0  # a usage report over a long journal takes a while
+
+
+async def admin_call(
+    url: str, admin_key: str, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+) -> Any:
+    """What the admin API of the gateway at `url` answers, parsed.
+
+    Raises LLMError: as the gateway refused, or that it cannot be reached or is no Headgate.
+    """
+    headers = {"authorization": f"Bearer {admin_key}", "content-type": "application/json"}
+    content = None if body is None else orjson.dumps(body)
+    try:
+        async with httpx.AsyncClient(timeout=ADMIN_TIMEOUT_S, verify=tls_context()) as client:
+            response = await client.request(
+                method, url.rstrip("/") + path, params=query, content=content, headers=headers
+            )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise LLMError("connect", f"no answer from {url}: {error or type(error).__name__}") from error
+    try:
+        answer = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        answer = None
+    match answer:
+        case {"error": {"message": str(message)}}:
+            raise LLMError("invalid_request", message, status=response.status_code)
+        case dict() if response.is_success:
+            return answer
+    raise LLMError("bad_upstream", f"{url} answered {response.status_code} and not as Headgate does")
+
+
+class Fetcher:
+    """Fetches what a caller's URL points to: public addresses alone, bounded in size and time."""
+
+    def __init__(self, allow: Sequence[Network], max_bytes: int, timeout_s: float) -> None:
+        self._allow = tuple(allow)
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._client: httpx.AsyncClient | None = None
+
+    async def media(self, urls: Sequence[str]) -> Mapping[str, Media]:
+        """What each URL holds, all fetched side by side.
+
+        Raises LLMError("invalid_request") that names the first that fails.
+        """
+        found = await asyncio.gather(*(self._fetch(url) for url in urls))
+        return dict(zip(urls, found, strict=True))
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _fetch(self, url: str) -> Media:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._follow(url)
+        except TimeoutError:
+            raise _unfetched(url, f"it took longer than {self._timeout_s:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            raise _unfetched(url, str(error) or type(error).__name__) from None
+
+    async def _follow(self, url: str) -> Media:
+        if self._client is None:
+            self._client = httpx.AsyncClient(verify=tls_context(), trust_env=False, follow_redirects=False)
+        at = httpx.URL(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            request = await self._pinned(self._client, at, url)
+            response = await self._client.send(request, stream=True)
+            try:
+                if response.is_redirect:
+                    at = at.join(response.headers.get("location", ""))
+                    continue
+                if not response.is_success:
+                    raise _unfetched(url, f"it answered {response.status_code}")
+                data = await self._bounded(response, url)
+                stated = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+                return Media(image_mime(data) or stated or "application/octet-stream", data)
+            finally:
+                await response.aclose()
+        raise _unfetched(url, f"it redirects more than {MAX_REDIRECTS} times")
+
+    async def _pinned(self, client: httpx.AsyncClient, at: httpx.URL, url: str) -> httpx.Request:
+        """A request to the very address that was checked, whatever the name resolves to a moment later."""
+        if at.scheme not in ("http", "https") or not at.host:
+            raise _unfetched(url, "it is no http(s) URL")
+        port = at.port or (443 if at.scheme == "https" else 80)
+        found = await asyncio.get_running_loop().getaddrinfo(at.host, port, type=socket.SOCK_STREAM)
+        addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+        if not addresses or not all(self._may_reach(address) for address in addresses):
+            raise _unfetched(url, "its address is not public")
+        return client.build_request(
+            "GET",
+            at.copy_with(host=str(addresses[0])),
+            headers={"host": at.netloc.decode("ascii"), "accept-encoding": "identity"},
+            extensions={"sni_hostname": at.host},
+        )
+
+    def _may_reach(self, address: Address) -> bool:
+        mapped = getattr(address, "ipv4_mapped", None)
+        address = mapped or address
+        if any(address.version == network.version and address in network for network in self._allow):
+            return True
+        if any(address.version == network.version and address in network for network in _TRANSLATED):
+            return False
+        return address.is_global and not address.is_multicast
+
+    async def _bounded(self, response: httpx.Response, url: str) -> bytes:
+        data = bytearray()
+        async for piece in response.aiter_bytes():
+            data += piece
+            if len(data) > self._max_bytes:
+                raise _unfetched(url, f"it is larger than {self._max_bytes} bytes")
+        return bytes(data)
+
+
+def _unfetched(url: str, why: str) -> LLMError:
+    shown = url if len(url) <= 200 else url[:200] + "…"
+    return LLMError("invalid_request", f"`{shown}` could not be fetched: {why}", code="invalid_image_url")

@@ -1,0 +1,86 @@
+"""The bearer token → a virtual key. Tokens are looked up by their hash; found ones are cached for a moment.
+
+The cache may be stale because every reserve checks the key's and the team's version in the store: what an admin changes
+or revokes holds at once, on every worker. Where nothing is reserved, ask for a `fresh` look.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable
+
+from gateway.ledger.store import Holder, Record, Store
+from translators.errors import LLMError
+
+CACHE_S = 30.0
+MAX_CACHED = 10_000
+# where the SDKs of OpenAI, Anthropic, Azure and Google put a key (DESIGN.md, section 5)
+_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+
+
+def digest(token: str) -> str:
+    """The only form in which a token is stored. Tokens are long and random, so a plain hash is enough."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+def token_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The token that a request came with, or None."""
+    found = dict(headers)
+    scheme, _, token = found.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer" and token.strip():
+        return token.strip().decode("latin-1")
+    for name in _HEADERS:
+        if value := found.get(name):
+            return value.strip().decode("latin-1")
+    return None
+
+
+class Keys:
+    """Finds the holder of a token."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._cached: dict[str, tuple[float, Holder]] = {}
+
+    async def holder(self, headers: Iterable[tuple[bytes, bytes]], *, fresh: bool = False) -> Holder:
+        """Whom the request is from. Raises LLMError("authentication") for no, a wrong, an expired or a revoked key."""
+        token = token_in(headers)
+        if token is None:
+            raise LLMError(
+                "authentication", "No API key: send yours as `Authorization: Bearer sk-…`", code="missing_api_key"
+            )
+        name = digest(token)
+        until, holder = self._cached.get(name, (0.0, None))
+        if holder is None or fresh or until < time.monotonic():
+            holder = await self._store.holder(name)
+            if holder is None:
+                self._cached.pop(name, None)
+                raise LLMError("authentication", f"The API key {masked(token)} is not known here")
+            if len(self._cached) >= MAX_CACHED:
+                self._cached.pop(next(iter(self._cached)))
+            self._cached[name] = (time.monotonic() + CACHE_S, holder)
+        _check(holder)
+        return holder
+
+
+def _check(holder: Holder) -> None:
+    now = time.time()
+    for record in (holder.key, holder.team):
+        if record is None:
+            continue
+        if record.revoked:
+            raise refused(record, "revoked")
+        if record.expires is not None and record.expires <= now:
+            raise refused(record, "expired")
+    if holder.token_expires is not None and holder.token_expires <= now:
+        raise LLMError("authentication", "This API key was rotated and its grace period is over", code="key_rotated")
+
+
+def refused(record: Record, why: str) -> LLMError:
+    """The 401 for a key that was once good."""
+    what = "API key" if record.kind == "key" else "team of this API key"
+    return LLMError("authentication", f"The {what} is {why}", code=f"key_{why}")
+
+
+def masked(token: str) -> str:
+    """Enough of a token to recognise it by, and no more."""
+    return f"{token[:5]}…{token[-2:]}" if len(token) > 12 else "given"

@@ -1,0 +1,149 @@
+"""An admin's desk for tests: the admin API over a real store, asked as a client would ask it."""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import orjson
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from gateway import admin
+from gateway.keys import digest
+from gateway.ledger.store import Ask, Bill, Granted, Holder, Settled, Store
+from gateway.ledger.windows import counters
+
+ADMIN_KEY = "sk-hg-admin-for-tests"
+Json = dict[str, Any]
+
+
+class Worker:
+    """What the endpoints need of a gateway."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.admin_digest = digest(ADMIN_KEY)
+        self.clock = time.time
+
+
+class Desk:
+    """Asks the admin API, and spends on keys behind its back as the gateway would."""
+
+    def __init__(self, store: Store, loop: asyncio.Runner) -> None:
+        self.store = store
+        self._loop = loop
+        self._numbers = (f"req-{secrets.token_hex(3)}-{n}" for n in itertools.count(1))
+        routed, state = Starlette(routes=admin.routes), {"gateway": Worker(store)}
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await routed({**scope, "state": state}, receive, send)
+
+        transport = httpx.ASGITransport(app=app)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
+
+    def send(self, method: str, path: str, **sent: Any) -> httpx.Response:
+        """Any request at all."""
+        return self._loop.run(self._client.request(method, path, **sent))
+
+    def ask(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> httpx.Response:
+        """With the admin key; `body` as JSON, bytes as they are."""
+        content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
+        return self.send(method, path, content=content, params=query, headers={"authorization": f"Bearer {ADMIN_KEY}"})
+
+    def get(self, path: str, **query: str) -> Json:
+        """What a successful GET answers."""
+        return self._good(self.ask("GET", path, query=query), 200)
+
+    def make(self, kind: str, **body: Any) -> Json:
+        """A new key or team."""
+        return self._good(self.ask("POST", f"/admin/{kind}s", body), 201)
+
+    def change(self, record: Json, **body: Any) -> Json:
+        """The record after a PATCH."""
+        return self._good(self.ask("PATCH", path_of(record), body), 200)
+
+    def revoke(self, record: Json) -> Json:
+        """The record after a DELETE."""
+        return self._good(self.ask("DELETE", path_of(record)), 200)
+
+    def holder(self, token: str) -> Holder | None:
+        """Whom the store says the token belongs to."""
+        return self._loop.run(self.store.holder(digest(token)))
+
+    def hold(self, token: str, nanousd: int) -> Ask:
+        """Reserve exactly that on the token's key and team."""
+        holder = self.holder(token)
+        assert holder is not None
+        ask = Ask(
+            request_id=next(self._numbers),
+            key_id=holder.key.id,
+            key_version=holder.key.version,
+            team_id=holder.team.id if holder.team else None,
+            team_version=holder.team.version if holder.team else 0,
+            counters=counters(holder.key, holder.team, time.time()),
+            least_nanousd=nanousd,
+            usual_nanousd=nanousd,
+            most_nanousd=nanousd,
+        )
+        assert self._loop.run(self.store.reserve(ask)) == Granted(nanousd)
+        return ask
+
+    def spend(self, token: str, nanousd: int, **bill: Any) -> str:
+        """Hold and settle that much; the request's id."""
+        ask, holder = self.hold(token, nanousd), self.holder(token)
+        assert holder is not None
+        whole = Bill(
+            request_id=ask.request_id,
+            key_id=ask.key_id,
+            team_id=ask.team_id,
+            counters=ask.counters,
+            cost_nanousd=nanousd,
+            key_alias=holder.key.alias,
+            **{"model": "demo", "target": "demo/demo", "ending": "done", **bill},
+        )
+        assert self._loop.run(self.store.settle(whole)) == Settled(True, 0)
+        return ask.request_id
+
+    def close(self) -> None:
+        """Leave nothing open."""
+        self._loop.run(self._client.aclose())
+
+    @staticmethod
+    def _good(response: httpx.Response, status: int) -> Json:
+        assert response.status_code == status, response.text
+        answer: Json = response.json()
+        return answer
+
+
+def path_of(record: Json) -> str:
+    """Where a key or team is."""
+    return f"/admin/{record['id'].partition('_')[0]}s/{record['id']}"
+
+
+def refusal(response: httpx.Response, status: int) -> Json:
+    """The error of a refused request, which has OpenAI's one shape and no other."""
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert list(body) == ["error"]
+    error: Json = body["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    return error
+
+
+@contextmanager
+def desk_over(store: Store) -> Iterator[Desk]:
+    """A desk over a store that is opened first and closed after."""
+    with asyncio.Runner() as loop:
+        loop.run(store.open())
+        desk = Desk(store, loop)
+        try:
+            yield desk
+        finally:
+            desk.close()
+            loop.run(store.close())

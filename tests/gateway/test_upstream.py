@@ -1,0 +1,170 @@
+"""The connection pool against a real server that behaves in every way that providers do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from gateway.upstream import Timeouts, Upstream
+from tests import replay
+from translators.errors import LLMError
+
+T = TypeVar("T")
+SHORT = Timeouts(connect_s=2, first_byte_s=0.2, idle_s=0.2)
+HELLO = replay.json_reply(200, {"hello": "world"})
+EVENTS = replay.event_reply({"a": 1}, {"b": 2})
+
+
+def run(work: Callable[[Upstream], Awaitable[T]], connections: int = 4) -> T:
+    async def within() -> T:
+        pool = Upstream(connections)
+        try:
+            return await work(pool)
+        finally:
+            await pool.close()
+
+    return asyncio.run(within())
+
+
+async def whole(pool: Upstream, url: str, body: bytes = b"{}", timeouts: Timeouts = SHORT) -> tuple[int, bytes]:
+    reply = await pool.send(url, {"x-test": "1"}, body, timeouts)
+    try:
+        return reply.status, await reply.read(1_000_000)
+    finally:
+        reply.close()
+
+
+def failure(url: str) -> LLMError:
+    with pytest.raises(LLMError) as caught:
+        run(lambda pool: whole(pool, url))
+    return caught.value
+
+
+def test_a_request_arrives_as_it_was_sent(upstream: replay.Upstream) -> None:
+    upstream.answer(HELLO)
+    status, body = run(lambda pool: whole(pool, f"{upstream.url}/v1/x?alt=sse", b"the body"))
+    assert (status, body) == (200, HELLO.body)
+    sent = upstream.requests[0]
+    assert (sent.method, sent.path, sent.body) == ("POST", "/v1/x?alt=sse", b"the body")
+    assert sent.headers["host"] == upstream.url.removeprefix("http://")
+    assert (sent.headers["x-test"], sent.headers["accept-encoding"]) == ("1", "identity")
+
+
+@pytest.mark.parametrize("reply", [HELLO, EVENTS, HELLO.dripped(1), EVENTS.dripped(3)])
+def test_a_body_comes_whole_however_it_is_framed_and_cut(upstream: replay.Upstream, reply: replay.Reply) -> None:
+    upstream.answer(reply)
+    assert run(lambda pool: whole(pool, upstream.url)) == (200, reply.body)
+
+
+def test_connections_are_kept_and_used_again(upstream: replay.Upstream) -> None:
+    upstream.handler = lambda _: HELLO
+
+    async def many(pool: Upstream) -> None:
+        for _ in range(5):
+            await whole(pool, upstream.url)
+
+    run(many)
+    assert (len(upstream.requests), upstream.connections) == (5, 1)
+
+
+def test_no_more_connections_than_allowed_and_nobody_is_left_out(upstream: replay.Upstream) -> None:
+    upstream.handler = lambda _: HELLO
+
+    async def many(pool: Upstream) -> list[tuple[int, bytes]]:
+        return await asyncio.gather(*(whole(pool, upstream.url) for _ in range(50)))
+
+    assert len(run(many)) == 50
+    assert upstream.connections <= 4
+
+
+def served(answer: bytes, calls: int) -> list[tuple[int, bytes]]:
+    """What `calls` calls get from a server that answers once a connection and closes it when asked for more."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await reader.read(1)
+        writer.close()
+        await writer.wait_closed()
+
+    async def work(pool: Upstream) -> list[tuple[int, bytes]]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        found = [await whole(pool, url, b"") for _ in range(calls)]
+        await pool.close()
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.05)  # the handlers see the end of their connections
+        return found
+
+    return run(work)
+
+
+def test_a_connection_that_the_provider_closed_while_idle_is_replaced_unseen() -> None:
+    assert served(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 3) == [(200, b"ok")] * 3
+
+
+def test_informational_responses_are_passed_over() -> None:
+    early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+    assert served(early + b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok", 1) == [(201, b"ok")]
+
+
+def test_what_can_go_wrong_has_one_kind_each(upstream: replay.Upstream) -> None:
+    assert failure(replay.refused_url()).kind == "connect"
+    assert failure("http://no-such-host.invalid/").kind == "connect"
+    upstream.answer(replay.NOTHING)
+    assert failure(upstream.url).kind == "connect"
+    upstream.answer(replay.SILENCE)
+    assert failure(upstream.url).kind == "timeout"
+    upstream.answer(HELLO.stalled(5))
+    assert failure(upstream.url).kind == "timeout"
+    upstream.answer(HELLO.cut(5))
+    assert failure(upstream.url).code == "provider_cut_off"
+    upstream.answer(EVENTS.cut(5))
+    assert failure(upstream.url).code == "provider_cut_off"
+    upstream.answer(replay.Reply(200, {"content-encoding": "gzip"}, (b"x",)))
+    assert failure(upstream.url).kind == "bad_upstream"
+
+
+def test_a_caller_who_goes_cuts_the_provider_at_once_and_frees_the_place(upstream: replay.Upstream) -> None:
+    upstream.answer(replay.SILENCE, HELLO.stalled(3))
+    upstream.handler = lambda _: HELLO
+    patient = Timeouts(2, 30, 30)
+
+    async def cancelled(pool: Upstream) -> tuple[int, bytes]:
+        for _ in range(2):
+            call = asyncio.ensure_future(whole(pool, upstream.url, b"{}", patient))
+            await asyncio.sleep(0.1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        return await whole(pool, upstream.url)
+
+    assert run(cancelled, connections=1) == (200, HELLO.body)
+    upstream.wait_until(lambda: upstream.hung_up == 2)
+
+
+def test_a_slow_reader_stops_the_reading_from_the_provider(upstream: replay.Upstream) -> None:
+    piece = b"x" * 65536
+    upstream.answer(replay.Reply(200, replay.EVENTS, (piece,) * 400))
+
+    async def slowly(pool: Upstream) -> tuple[int, int]:
+        reply = await pool.send(upstream.url, {}, b"{}", Timeouts(2, 5, 5))
+        await asyncio.sleep(0.3)
+        first = len(await reply.next())
+        rest = len(await reply.read(400 * 65536))
+        reply.close()
+        return first, first + rest
+
+    first, total = run(slowly)
+    assert total == 400 * 65536
+    assert first < total / 4
+
+
+def test_a_header_cannot_smuggle_another() -> None:
+    async def smuggle(pool: Upstream) -> object:
+        return await pool.send("http://127.0.0.1:9/", {"x": "a\r\ny: b"}, b"", SHORT)
+
+    with pytest.raises(LLMError):
+        run(smuggle)
