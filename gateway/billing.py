@@ -1,0 +1,111 @@
+"""How a request's ending becomes its bill: what was observed, priced; what was not reported, estimated."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import orjson
+
+from gateway.attempts import Course
+from gateway.estimate import prompt_estimate, text_estimate
+from gateway.ledger.hold import Hold
+from gateway.ledger.store import Bill
+from gateway.pricing import Price, Unpriced, ceiling, cost
+from translators import recall
+from translators.usage import Usage
+
+NOTHING = Usage()
+_COMPLETION = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
+
+
+def bill(course: Course, hold: Hold, ending: str) -> Bill:
+    """The bill of `course` as it stands. Nothing is due where no provider took the request."""
+    usage, estimated = observed(course, ending)
+    target, key = course.target, hold.holder.key
+    nanousd, unpriced, row = 0, False, ""
+    if target is not None and usage is not NOTHING:
+        if target.price is None:
+            unpriced = True
+        else:
+            row = target.price.row
+            nanousd, unpriced = _priced(usage, target.price)
+    now = time.perf_counter()
+    return Bill(
+        request_id=course.request_id,
+        key_id=key.id,
+        team_id=key.team_id,
+        counters=hold.counters,
+        cost_nanousd=nanousd,
+        usage=usage.buckets(),
+        model=course.chat["model"],
+        target=target.name if target is not None and course.accepted else "",
+        ending=ending,
+        estimated=estimated,
+        unpriced=unpriced,
+        price=row,
+        latency_ms=round((now - course.started) * 1000),
+        first_token_ms=None if course.first_byte is None else round((course.first_byte - course.started) * 1000),
+        attempts=course.attempts,
+        key_alias=key.alias,
+    )
+
+
+def completion_tokens(buckets: Mapping[str, int]) -> int:
+    """How long an answer was, from its billed buckets."""
+    return sum(buckets.get(name, 0) for name in _COMPLETION)
+
+
+def _priced(usage: Usage, price: Price) -> tuple[int, bool]:
+    """What `usage` costs, and whether a rate was missing: then every token counts at the dearest rate that is known."""
+    try:
+        return cost(usage, price), False
+    except Unpriced:
+        pass
+    try:
+        return ceiling(price, usage.prompt_tokens, usage.completion_tokens), True
+    except Unpriced:
+        return 0, True
+
+
+def observed(course: Course, ending: str) -> tuple[Usage, bool]:
+    """What the provider says was used, or an estimate and True where it did not come to say so.
+
+    A provider's error before any content costs nothing, and so does an answer that came whole but was none (HTML, no
+    JSON). A client that hung up pays for the prompt as soon as the request was on its way, and for what had been
+    generated.
+    """
+    if course.answer is not None:
+        text_bytes = 0 if course.answer.usage.completion_tokens else _text_bytes(course.answer.body)
+        return _filled(course, course.answer.usage, text_bytes, complete=True)
+    gone = ending == "hung_up" and course.sent is not None
+    if course.decoder is not None and (course.decoder.started or gone or ending == "done"):
+        return _filled(course, course.decoder.usage, course.decoder.output_bytes, complete=ending == "done")
+    if course.cut_off or gone:
+        received = course.reply.received_bytes if course.reply is not None and course.accepted else 0
+        return _filled(course, NOTHING, received, complete=False)
+    return NOTHING, False
+
+
+def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) -> tuple[Usage, bool]:
+    """`usage`, with an estimate where a provider left out, or had no time to say, what must have been used."""
+    if usage.cost_usd is not None and complete:
+        return usage, False
+    seen = usage
+    if not usage.prompt_tokens:
+        usage = replace(usage, input_tokens=prompt_estimate(course.chat))
+    if text_bytes and (not complete or not usage.completion_tokens):
+        missing = text_estimate(text_bytes) - usage.completion_tokens
+        usage = replace(usage, output_tokens=usage.output_tokens + max(0, missing))
+    return usage, usage != seen
+
+
+def _text_bytes(body: bytes) -> int:
+    """UTF-8 bytes that the model wrote, from a whole answer whose provider did not count."""
+    size = 0
+    for choice in orjson.loads(body).get("choices") or ():
+        message = choice.get("message") or {}
+        size += len(recall.text_of(message.get("content")).encode(errors="surrogatepass"))
+        size += len((message.get("reasoning_content") or "").encode(errors="surrogatepass"))
+        for call in message.get("tool_calls") or ():
+            size += len(orjson.dumps(call.get("function") or call.get("custom")))
+    return size

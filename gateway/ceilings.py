@@ -1,0 +1,117 @@
+"""The most that a request can cost, for its hold; and how long its answer may be, where the hold is less than that."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from gateway.estimate import input_bound, search_bound, special_rates
+from gateway.ledger.hold import Ceiling
+from gateway.pricing import Price, Unpriced, affordable_output, ceiling
+from gateway.routing import Target
+from translators.errors import LLMError
+from translators.exchange import Json
+
+LEAST_OUTPUT_TOKENS = 16  # a shorter answer is of no use to anybody
+LONGEST_OUTPUT_TOKENS = 131_072  # where neither the caller nor models.yaml sets a limit; then sent upstream
+
+
+class Quote(NamedTuple):
+    """What a request may come to at one target. `output_tokens` is per choice, of which there are `choices`."""
+
+    target: Target
+    price: Price | None
+    input_tokens: int
+    output_tokens: int
+    choices: int
+    said: bool  # the length is bounded by the caller's own limit, or by the model
+    tier: str | None
+    special: frozenset[str]
+    searches: int
+
+    def nanousd(self, output_tokens: int) -> int:
+        """The most that answers of `output_tokens` each can cost. Raises Unpriced."""
+        if self.price is None:
+            return 0
+        output = output_tokens * self.choices
+        return ceiling(
+            self.price, self.input_tokens, output, tier=self.tier, special=self.special, searches=self.searches
+        )
+
+    def length(self, nanousd: int) -> int:
+        """The longest answers, in tokens each, that `nanousd` covers."""
+        if self.price is None:
+            return self.output_tokens
+        output = affordable_output(
+            self.price, nanousd, self.input_tokens, tier=self.tier, special=self.special, searches=self.searches
+        )
+        return output // self.choices
+
+
+def quotes(
+    chat: Json, body_bytes: int, targets: Sequence[Target], unpriced: Literal["refuse", "allow"]
+) -> tuple[Quote, ...]:
+    """One quote per target. Targets without a price are left out, unless the policy allows them.
+
+    Raises LLMError("unpriced_model") when none is left.
+    """
+    found: list[Quote] = []
+    missing = ""
+    for target in targets:
+        quote = _quote(chat, body_bytes, target)
+        try:
+            if quote.price is None:
+                raise Unpriced(target.name, "anything")
+            quote.nanousd(quote.output_tokens)
+        except Unpriced as error:
+            missing = missing or str(error)
+            if unpriced == "refuse":
+                continue
+            quote = quote._replace(price=None)
+        found.append(quote)
+    if not found:
+        raise LLMError("unpriced_model", f"`{chat['model']}` has no complete price here: {missing}", param="model")
+    return tuple(found)
+
+
+def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
+    facts = target.endpoint.facts
+    asked = asked_length(chat)
+    limits = [limit for limit in (asked, facts.max_output_tokens) if limit is not None]
+    return Quote(
+        target=target,
+        price=target.price,
+        input_tokens=input_bound(chat, body_bytes, facts),
+        output_tokens=min(limits) if limits else LONGEST_OUTPUT_TOKENS,
+        choices=chat.get("n") or 1,
+        said=bool(limits),
+        tier=chat.get("service_tier"),
+        special=special_rates(chat),
+        searches=search_bound(chat),
+    )
+
+
+def asked_length(chat: Json) -> int | None:
+    """The caller's own limit of the answer's length, in tokens."""
+    limit: int | None = chat.get("max_completion_tokens") or chat.get("max_tokens")
+    return limit
+
+
+def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int) -> Ceiling:
+    """What to hold so that any of the targets may answer."""
+    return Ceiling(
+        least=max(quote.nanousd(min(LEAST_OUTPUT_TOKENS, quote.output_tokens)) for quote in found),
+        usual=max(quote.nanousd(min(usual_output_tokens, quote.output_tokens)) for quote in found),
+        most=max(quote.nanousd(quote.output_tokens) for quote in found),
+        whole=asked_length(chat) is not None,
+    )
+
+
+def lengths(found: Sequence[Quote], held_nanousd: int) -> Mapping[str, int]:
+    """By target, the limit to send upstream so that no answer costs more than is held; none where it cannot anyway."""
+    limits: dict[str, int] = {}
+    for quote in found:
+        afforded = quote.length(held_nanousd)
+        if afforded < quote.output_tokens:
+            limits[quote.target.name] = max(1, afforded)
+        elif not quote.said:
+            limits[quote.target.name] = quote.output_tokens
+    return limits

@@ -1,0 +1,168 @@
+"""POST /v1/chat/completions: the story of one request, top to bottom.
+
+Raw ASGI, since nothing may stand before a stream.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from starlette.types import Receive, Scope, Send
+
+from gateway import ceilings, telemetry
+from gateway.attempts import Course, first_answer
+from gateway.billing import bill, completion_tokens
+from gateway.client import STREAM_HEADERS, Client, feature_list, read_body
+from gateway.gateway import Gateway
+from gateway.hang_up import HungUp, cancelled_by_hang_up
+from gateway.ledger.hold import Ceiling
+from gateway.ledger.store import Bill, Holder, StoreDown
+from gateway.routing import allowed, targets_for
+from gateway.virtual_keys import usd
+from translators import chat_request, sse
+from translators.errors import LLMError
+
+SETTLE_PAUSES_S = (0.05, 0.2, 1.0)  # between the tries to have a bill taken
+
+log = logging.getLogger("headgate")
+
+
+async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request; whatever goes wrong comes out as one clear error in OpenAI's shape."""
+    request_id = uuid4().hex
+    client = Client(send, request_id)
+    try:
+        await _answer(gateway, scope, receive, client, request_id)
+    except HungUp:
+        return  # nobody is left to tell
+    except LLMError as error:
+        await client.error(error)
+    except StoreDown:
+        await client.error(
+            LLMError("unavailable", "The ledger cannot be reached: nothing can be billed, so nothing is sent")
+        )
+    except Exception:
+        log.exception("request %s failed by a fault of the gateway", request_id)
+        await client.error(LLMError("internal", "The gateway failed; the operator's log has the reason"))
+
+
+async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Client, request_id: str) -> None:
+    started = time.perf_counter()
+    settings = gateway.config.settings
+    holder = await gateway.keys.holder(scope["headers"])
+    body = await read_body(scope, receive, settings.max_body_bytes)
+    chat = chat_request.parse(body)
+    _check_model(holder, chat["model"])
+    targets = targets_for(gateway.config, chat["model"], random.random())  # noqa: S311 - spreads load, guards nothing
+    quotes = ceilings.quotes(chat, len(body), targets, gateway.config.prices.unpriced)
+    course = Course(request_id, int(gateway.clock()), chat, tuple(q.target for q in quotes), started=started)
+    hold, ending = None, "failed"
+
+    def ceiling() -> Ceiling:
+        return ceilings.highest(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]))
+
+    async def reread() -> Holder:
+        return await gateway.keys.holder(scope["headers"], fresh=True)
+
+    try:
+        async with cancelled_by_hang_up(receive):
+            hold = await gateway.ledger.reserve(request_id, holder, ceiling, reread)
+            course.limits = ceilings.lengths(quotes, hold.nanousd)
+            async with _no_longer_than(targets[0].total_s):
+                await first_answer(gateway, course)
+                if chat.get("stream"):
+                    await _relay(course, client, settings.keepalive_s)
+        ending = "done"
+    except HungUp:
+        ending = "hung_up"
+        raise
+    except LLMError as error:
+        error.headers = {**_headers(course), **error.headers}
+        raise
+    finally:
+        course.close()
+        if hold is not None:
+            due = bill(course, hold, ending)
+            await _settle(gateway, due)
+    gateway.usual.learn(holder.key.id, due.model, completion_tokens(due.usage))
+    await gateway.memory.remember(course.remember)
+    if course.answer is not None:  # the bill is in the store: now the client may have its answer
+        headers = {**_headers(course), "x-headgate-cost-usd": usd(due.cost_nanousd)}
+        await client.whole(200, course.answer.body, headers)
+    else:
+        await client.end(sse.DONE)
+
+
+@asynccontextmanager
+async def _no_longer_than(total_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(total_s):
+            yield
+    except TimeoutError:
+        raise LLMError("timeout", f"The request took longer than {total_s:g} s") from None
+
+
+async def _relay(course: Course, client: Client, keepalive_s: float) -> None:
+    """Upstream bytes in, OpenAI's events out, up to but not with [DONE]."""
+    reply, decoder, target = course.reply, course.decoder, course.target
+    assert reply is not None and decoder is not None and target is not None  # noqa: S101 - first_answer has seen to it
+    await client.start(200, {**STREAM_HEADERS, **_headers(course)})
+    await client.more(b"".join(course.frames) or sse.KEEP_ALIVE)
+    silent_s = 0.0
+    while not course.ended:
+        try:
+            data = await reply.next(keepalive_s)
+        except TimeoutError:
+            silent_s += keepalive_s
+            if silent_s >= target.timeouts.idle_s:
+                raise LLMError("timeout", f"The provider fell silent for {silent_s:g} s") from None
+            await client.more(sse.KEEP_ALIVE)
+            continue
+        silent_s = 0.0
+        course.ended = not data
+        frames = decoder.feed(data) if data else decoder.close()
+        if course.first_byte is None and decoder.started:
+            course.first_byte = time.perf_counter()
+        if frames:
+            await client.more(b"".join(frames))
+
+
+async def _settle(gateway: Gateway, due: Bill) -> None:
+    """Have the store take the bill before the client has its last byte. Raises StoreDown when it will not."""
+    for pause_s in (*SETTLE_PAUSES_S, None):
+        try:
+            outcome = await gateway.ledger.settle(due)
+        except StoreDown:
+            if pause_s is None:
+                telemetry.unsettled(due)
+                raise
+            await asyncio.sleep(pause_s)
+        else:
+            telemetry.settled(due, outcome)
+            return
+
+
+def _check_model(holder: Holder, model: str) -> None:
+    for record in (holder.key, holder.team):
+        if record is not None and not allowed(record.models, model):
+            whose = "API key" if record.kind == "key" else "team"
+            raise LLMError("permission", f"This {whose} may not use the model `{model}`", param="model")
+
+
+def _headers(course: Course) -> dict[str, str]:
+    """What Headgate says of how a request went."""
+    headers = {"x-headgate-attempts": str(course.attempts)}
+    if course.target is not None:
+        headers["x-headgate-target"] = course.target.name
+    dropped = [drop.feature for drop in course.sent.dropped] if course.sent is not None else []
+    if course.target is not None and (limit := course.limits.get(course.target.name)) is not None:
+        dropped.append(f"max_completion_tokens={limit}")  # lowered to what the budget affords
+    if dropped:
+        headers["x-headgate-dropped"] = feature_list(dropped)
+    own_s = time.perf_counter() - course.started - course.upstream_s
+    headers["x-headgate-overhead-ms"] = f"{own_s * 1000:.1f}"
+    return headers

@@ -1,0 +1,91 @@
+"""The caller's end of the connection: what goes out, in OpenAI's shapes, over raw ASGI."""
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from gateway.hang_up import HungUp
+from translators import sse
+from translators.errors import LLMError
+
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # nginx would hold small events back
+}
+JSON = {"content-type": "application/json"}
+
+
+class Client:
+    """Writes one response: a whole body, or a stream that may turn out to fail half-way."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.begun = False
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """The status line and the headers."""
+        self.begun = True
+        lines = [(name.encode("latin-1"), _value(value)) for name, value in headers.items()]
+        lines.append((b"x-request-id", self._request_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+
+    async def more(self, data: bytes) -> None:
+        """A piece of a stream."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """The last piece."""
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """A response in one piece."""
+        await self.start(status, {**JSON, **headers, "content-length": str(len(body))})
+        await self.end(body)
+
+    async def error(self, error: LLMError, headers: Mapping[str, str] | None = None) -> None:
+        """Say what went wrong: with a status, or as an event where the 200 is long gone, and then no [DONE]."""
+        body = orjson.dumps(error.body())
+        if self.begun:
+            await self.end(sse.encode(body))
+            return
+        told = {**(headers or {}), **error.headers}
+        if error.retry_after_s is not None:
+            told["retry-after"] = f"{max(1, round(error.retry_after_s))}"
+        await self.whole(error.status, body, told)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request's body. Raises LLMError("too_large") past `limit` bytes, HungUp when the client goes away."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HungUp
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(limit: int) -> LLMError:
+    return LLMError("too_large", f"The request is larger than the {limit} bytes that are taken here")
+
+
+def _value(value: str) -> bytes:
+    return value.encode("latin-1", errors="replace").replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def feature_list(features: Iterable[str]) -> str:
+    """Names in one header value; what a header cannot carry is percent-encoded."""
+    return ", ".join(quote(feature, safe=":[].=_-") for feature in features)

@@ -1,0 +1,74 @@
+"""`headgate serve`: check the configuration, prepare the store, say how to begin, then run the workers."""
+
+import asyncio
+import logging
+import os
+import shlex
+import time
+from pathlib import Path
+
+import uvicorn
+
+from gateway.config import load
+from gateway.first_run import Made, first_run
+from gateway.ledger.opening import store_of
+
+GRACE_S = 30  # for running requests when the process is told to stop
+
+
+def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path | None) -> None:
+    """Run until told to stop. Raises ConfigErrors for a broken configuration, StoreDown where there is no store."""
+    load(routes, pricing, None, os.environ)
+    for name, path in (("HEADGATE_ROUTES", routes), ("HEADGATE_PRICING", pricing)):
+        if path is not None:
+            os.environ[name] = str(path.resolve())  # the workers read the configuration for themselves
+    made = asyncio.run(_prepare())
+    print(welcome(made, host, port), flush=True)
+    logging.basicConfig(level=os.environ.get("HEADGATE_LOG_LEVEL", "INFO").upper(), format="%(asctime)s %(message)s")
+    uvicorn.run(
+        "gateway.app:app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+async def _prepare() -> Made:
+    store = store_of(os.environ)
+    await store.open()
+    try:
+        return await first_run(store, os.environ, time.time())
+    finally:
+        await store.close()
+
+
+def welcome(made: Made, host: str, port: int) -> str:
+    """What to do next, with the keys that are shown this once."""
+    name = f"[{host}]" if ":" in host else host
+    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else name}:{port}"  # noqa: S104 - compared, not bound
+    lines = [f"Headgate on {url}"]
+    if made.admin_key:
+        lines.append(
+            f"\n  admin key    {made.admin_key}\n               shown this once: keep it, it makes and revokes keys"
+        )
+    if made.virtual_key:
+        body = '{"model":"demo","stream":true,"messages":[{"role":"user","content":"Hello!"}]}'
+        lines.append(
+            f"\n  virtual key  {made.virtual_key}\n               shown this once: with a budget of $10 a month"
+            "\n\nTry it:\n\n"
+            f"  curl -N {url}/v1/chat/completions \\\n"
+            f"    -H 'authorization: Bearer {made.virtual_key}' \\\n"
+            "    -H 'content-type: application/json' \\\n"
+            f"    -d {shlex.quote(body)}\n"
+        )
+    else:
+        lines.append("\nKeys: `headgate keys list`, `headgate keys create`\n")
+    return "\n".join(lines)
