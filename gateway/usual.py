@@ -1,4 +1,4 @@
-"""How long the answers of a key and model usually are: learned from settled requests, so that a small cap serves many at once."""
+"""How long the answers of a key and model usually are, learned, so that a small cap serves many at once."""
 
 LEAST_TOKENS = 64
 MARGIN = 2  # times the longest answer of late: one that is longer still is cut only when the cap is nearly used up

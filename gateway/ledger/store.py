@@ -234,11 +234,11 @@ class Store(Protocol):
 def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     """How much of `ask` fits: the one rule that both stores apply, inside their atomic step.
 
-    `balances` holds (spent, held) per counter of the ask. Every uncapped counter fits everything, and what costs nothing fits
-    everywhere. A cap with `refuse` takes the ceiling or nothing. Otherwise a request takes its ceiling if it says `whole`
-    and it fits; else what is usual or an eighth of what is free, whichever is more, so that many can run on a small cap at
-    once. Where others hold that, a patient one would rather wait, and an impatient one is content with whatever is of use.
-    The Lua script mirrors this line by line.
+    `balances` holds (spent, held) per counter of the ask. Every uncapped counter fits everything, and what costs
+    nothing fits everywhere. A cap with `refuse` takes the ceiling or nothing. Otherwise a request takes its ceiling if
+    it says `whole` and it fits; else what is usual or an eighth of what is free, whichever is more, so that many can
+    run on a small cap at once. Where others hold that, a patient one would rather wait, and an impatient one is content
+    with whatever is of use. The Lua script mirrors this line by line.
     """
     left = [
         (counter.cap_nanousd - spent, held, counter)
