@@ -1,6 +1,8 @@
-"""Control calls: what goes out, and what each kind of answer or silence becomes."""
+"""Control calls, and what is fetched on a caller's behalf: what goes out, and what each kind of answer becomes."""
 
 import asyncio
+import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -8,8 +10,10 @@ import orjson
 import pytest
 from pytest_httpx import HTTPXMock
 
-from gateway.fetch import admin_call
+from gateway.fetch import Fetcher, Network, admin_call
+from tests.replay import JSON, SILENCE, Reply, Upstream, refused_url
 from translators.errors import LLMError
+from translators.exchange import Media
 
 URL = "https://gateway.example"
 
@@ -53,3 +57,72 @@ def test_silence_names_the_url_and_never_the_key(httpx_mock: HTTPXMock, error: E
     assert refused.value.kind == "connect"
     assert URL in refused.value.message
     assert "admin-key" not in refused.value.message
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+
+
+def fetched(url: str, *, allow: Sequence[Network] = LOOPBACK, max_bytes: int = 1000, timeout_s: float = 5) -> Media:
+    async def once() -> Media:
+        fetcher = Fetcher(allow, max_bytes, timeout_s)
+        try:
+            return (await fetcher.media([url]))[url]
+        finally:
+            await fetcher.close()
+
+    return asyncio.run(once())
+
+
+def unfetched(url: str, **bounds: Any) -> str:
+    with pytest.raises(LLMError) as caught:
+        fetched(url, **bounds)
+    assert caught.value.status == 400
+    return caught.value.message
+
+
+def test_an_image_is_fetched_and_its_type_read_from_its_bytes(upstream: Upstream) -> None:
+    upstream.answer(Reply(200, {"content-type": "text/plain"}, (PNG,)))
+    assert fetched(f"{upstream.url}/a.png") == Media("image/png", PNG)
+    assert upstream.requests[0].headers["host"] == upstream.url.removeprefix("http://")
+    upstream.answer(Reply(200, {"content-type": "application/pdf; x=y"}, (b"%PDF-1.7",)))
+    assert fetched(f"{upstream.url}/a.pdf").mime == "application/pdf"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/",
+        "http://localhost:1/",
+        "http://[::1]:1/",
+        "http://[::ffff:127.0.0.1]:1/",
+        "http://10.0.0.1/",
+        "http://169.254.169.254/latest/meta-data",
+        "http://0.0.0.0:1/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[fd00::1]/",
+        "http://2130706433/",
+    ],
+)
+def test_an_address_that_is_not_public_is_never_reached(url: str) -> None:
+    assert "not public" in unfetched(url, allow=())
+
+
+def test_a_redirect_is_checked_like_any_address(upstream: Upstream) -> None:
+    upstream.answer(Reply(302, {"location": "http://10.0.0.1/secret"}))
+    assert "not public" in unfetched(f"{upstream.url}/a.png")
+    upstream.answer(Reply(302, {"location": "/b.png"}), Reply(200, {}, (PNG,)))
+    assert fetched(f"{upstream.url}/a.png").data == PNG
+    upstream.answer(Reply(302, {"location": "file:///etc/passwd"}))
+    assert "no http(s) URL" in unfetched(f"{upstream.url}/a.png")
+    upstream.handler = lambda _: Reply(302, {"location": "/again"})
+    assert "redirects more than" in unfetched(f"{upstream.url}/a.png")
+
+
+def test_size_and_time_are_bounded_and_failures_are_told(upstream: Upstream) -> None:
+    upstream.answer(Reply(200, {}, (b"x" * 1001,)), SILENCE, Reply(404), Reply(200, JSON, (b"12",)).cut(1))
+    assert "larger than 1000" in unfetched(upstream.url)
+    assert "took longer" in unfetched(upstream.url, timeout_s=0.2)
+    assert "answered 404" in unfetched(upstream.url)
+    assert "could not be fetched" in unfetched(upstream.url)
+    assert "could not be fetched" in unfetched(refused_url())

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.ledger.opening import open_store
 from gateway.ledger.store import Store
-from tests.redis_server import redis_prefix, redis_server
+from tests.redis_server import redis_prefix
 
 
 class Place(NamedTuple):
@@ -25,12 +25,6 @@ class Place(NamedTuple):
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -1,0 +1,84 @@
+"""The attempt loop's own rules; what a client sees of it is in test_chat.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import replay
+from tests.gateway.test_chat import ANSWER, HELLO, PRICES
+from tests.replay import Upstream, event_reply, json_reply
+from tests.running import Running, in_thread
+
+ROUTES = """
+providers:
+  openai: {{dialect: openai, base_url: "{url}/v1", api_key: k, timeouts: {{first_byte_s: 0.3, idle_s: 0.3}}}}
+  anthropic: {{dialect: anthropic, base_url: "{url}", api_key: k}}
+routes:
+  both: {{targets: [{{model: anthropic/small}}], fallback: [openai/small]}}
+  small: openai/small
+  weighted: {{targets: [{{model: openai/small, weight: 3}}, {{model: anthropic/small, weight: 1}}]}}
+keepalive_s: 0.1
+"""
+CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "small"}
+ROLE = CHUNK | {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+SAY = CHUNK | {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
+FINISH = CHUNK | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.fixture
+def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[Running]:
+    (tmp_path / "routes.yaml").write_text(ROUTES.format(url=upstream.url))
+    (tmp_path / "pricing.yaml").write_text(PRICES)
+    env = {"HEADGATE_DATA": str(tmp_path / "headgate.db")}
+    with in_thread(tmp_path / "routes.yaml", env, tmp_path / "pricing.yaml") as running:
+        yield running
+
+
+def test_a_target_that_cannot_take_the_request_is_passed_over(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(json_reply(200, ANSWER))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"model": "both", "logit_bias": {"1": 1}})
+    assert (answer.status_code, answer.headers["x-headgate-target"]) == (200, "openai/small")
+    assert len(upstream.requests) == 1
+
+
+def test_an_error_behind_the_role_and_before_content_still_falls_back(gateway: Running, upstream: Upstream) -> None:
+    start = {"type": "message_start", "message": {"id": "m", "model": "c", "usage": {"input_tokens": 5}}}
+    overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    upstream.answer(event_reply(start, overloaded, done=False), event_reply(ROLE, SAY, FINISH))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"model": "both", "stream": True})
+    assert answer.headers["x-headgate-target"] == "openai/small"
+    assert answer.content.rstrip().endswith(b"[DONE]")
+
+
+def test_a_stream_cut_before_content_falls_back(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(event_reply(ROLE, SAY).cut(20), event_reply(ROLE, SAY, FINISH))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"model": "both", "stream": True})
+    assert answer.headers["x-headgate-attempts"] == "2"
+
+
+def test_a_provider_that_says_nothing_is_a_timeout(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(replay.SILENCE)
+    answer = gateway.chat(gateway.new_key(), HELLO)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+
+
+def test_a_silent_stream_is_kept_alive_by_comments_until_its_time_is_up(gateway: Running, upstream: Upstream) -> None:
+    paused = event_reply(ROLE, SAY, FINISH)
+    upstream.answer(replay.Reply(200, paused.headers, paused.pieces, pause_s=0.15))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
+    assert b": keep-alive\n\n" in answer.content
+    assert answer.content.rstrip().endswith(b"[DONE]")
+    upstream.answer(paused.stalled(len(paused.pieces[0]) + len(paused.pieces[1])))
+    fell_silent = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
+    assert b'"code":"timeout"' in fell_silent.content
+    assert b"[DONE]" not in fell_silent.content
+
+
+def test_weights_spread_the_first_tries(gateway: Running, upstream: Upstream) -> None:
+    upstream.handler = lambda request: json_reply(200, ANSWER) if "completions" in request.path else replay.HTML
+    key = gateway.new_key()
+    for _ in range(40):
+        assert gateway.chat(key, HELLO | {"model": "weighted"}).status_code == 200
+    first_elsewhere = sum("messages" in request.path for request in upstream.requests)
+    assert 1 <= first_elsewhere <= 25

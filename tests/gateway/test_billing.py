@@ -1,0 +1,97 @@
+"""From what was observed to what is billed."""
+
+import time
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.attempts import Course
+from gateway.billing import bill, completion_tokens, observed
+from gateway.ledger.hold import Hold
+from gateway.ledger.store import Holder, Record
+from gateway.price_list import Row
+from gateway.pricing import price
+from gateway.routing import Target
+from gateway.upstream import Timeouts
+from translators import openai
+from translators.exchange import Answer, Context, Endpoint, UpstreamRequest
+from translators.sse import encode
+from translators.usage import Usage
+
+TARGET = Target(
+    provider="openai",
+    model="small",
+    route="",
+    dialect="openai",
+    endpoint=Endpoint("openai", "https://x", "k", "small"),
+    price=price("small", Row(input=Decimal(1), output=Decimal(10), as_of="2026-11")),
+    timeouts=Timeouts(),
+    total_s=60,
+)
+SENT = UpstreamRequest("https://x", {}, b"{}", Context())
+HOLD = Hold("r1", Holder(Record(id="key_1", kind="key", alias="mine", team_id="team_1"), None, None), (), 10**6)
+
+
+def course(**fields: Any) -> Course:
+    chat = {"model": "small", "messages": [{"role": "user", "content": "four words of text"}]}
+    return Course("r1", 1, chat, (TARGET,), started=time.perf_counter(), **{"target": TARGET, "sent": SENT, **fields})
+
+
+def whole(usage: Usage, text: str = "an answer") -> Course:
+    body = orjson.dumps({"choices": [{"message": {"content": text}}]})
+    return course(accepted=True, answer=Answer(body, usage))
+
+
+def streaming(*deltas: str) -> Course:
+    decoder = openai.Decoder(Context(), 1, "r1")
+    for delta in deltas:
+        decoder.feed(encode(orjson.dumps({"choices": [{"index": 0, "delta": {"content": delta}}]})))
+    return course(accepted=True, decoder=decoder)
+
+
+def test_the_provider_s_own_count_is_the_bill() -> None:
+    made = bill(whole(Usage(input_tokens=100, output_tokens=10)), HOLD, "done")
+    assert (made.cost_nanousd, made.estimated) == (100 * 1000 + 10 * 10_000, False)
+    assert (made.target, made.price, made.key_alias, made.team_id) == (
+        "openai/small",
+        "small@2026-11",
+        "mine",
+        "team_1",
+    )
+    assert completion_tokens(made.usage) == 10
+
+
+@pytest.mark.parametrize("ending", ["failed", "hung_up"])
+def test_what_never_reached_a_provider_costs_nothing(ending: str) -> None:
+    made = bill(course(sent=None), HOLD, ending)
+    assert (made.cost_nanousd, made.usage, made.target) == (0, {}, "")
+
+
+def test_an_error_before_any_content_costs_nothing() -> None:
+    assert observed(streaming(), "failed") == (Usage(), False)
+    assert observed(course(accepted=True), "failed") == (Usage(), False)
+
+
+def test_who_hangs_up_pays_for_the_prompt_and_for_what_was_generated() -> None:
+    early, estimated = observed(course(), "hung_up")
+    assert estimated and early.input_tokens > 0 and early.completion_tokens == 0
+    late, estimated = observed(streaming("word " * 100), "hung_up")
+    assert estimated and late.input_tokens == early.input_tokens
+    assert 80 <= late.output_tokens <= 200
+
+
+def test_a_count_that_is_missing_or_nothing_is_estimated() -> None:
+    for usage in (Usage(), Usage(output_tokens=3), Usage(input_tokens=3)):
+        seen, estimated = observed(whole(usage, "some words of an answer"), "done")
+        assert estimated and seen.prompt_tokens > 0 and seen.completion_tokens > 0
+
+
+def test_a_rate_that_is_missing_is_never_free() -> None:
+    spoken = Usage(input_tokens=100, audio_output_tokens=10)
+    made = bill(whole(spoken), HOLD, "done")
+    assert made.unpriced and made.cost_nanousd == 100 * 1000 + 10 * 10_000  # at the dearest rates that are known
+    unknown = course(accepted=True, answer=Answer(b"{}", spoken), target=replace(TARGET, price=None))
+    assert bill(unknown, HOLD, "done").unpriced

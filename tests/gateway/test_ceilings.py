@@ -1,0 +1,103 @@
+"""The most a request can cost, and how long its answer may be for what is held."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.ceilings import LEAST_OUTPUT_TOKENS, LONGEST_OUTPUT_TOKENS, Quote, highest, lengths, quotes
+from gateway.config import Config, load
+from gateway.routing import targets_for
+from translators.errors import LLMError
+
+ROUTES = """
+providers:
+  openai: {dialect: openai, api_key: k}
+routes:
+  small: openai/small
+  both: {targets: [{model: openai/small}], fallback: [openai/dear]}
+  mixed: {targets: [{model: openai/small}], fallback: [openai/no-output-rate]}
+"""
+PRICES = """
+unpriced: POLICY
+models:
+  small: {input: 1, output: 10, source: made, as_of: 2026-11-20}
+  dear: {input: 10, output: 100, source: made, as_of: 2026-11-20}
+  no-output-rate: {input: 1, source: made, as_of: 2026-11-20}
+"""
+
+
+def configured(folder: Path, policy: str = "refuse") -> Config:
+    (folder / "routes.yaml").write_text(ROUTES)
+    (folder / "pricing.yaml").write_text(PRICES.replace("POLICY", policy))
+    return load(folder / "routes.yaml", folder / "pricing.yaml", None, {})
+
+
+def quoted(config: Config, chat: dict[str, Any], body_bytes: int = 100) -> tuple[Quote, ...]:
+    return quotes(chat, body_bytes, targets_for(config, chat["model"], 0), config.prices.unpriced)
+
+
+def asking(model: str, **more: object) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "Hello"}], **more}
+
+
+def test_the_ceiling_is_that_of_the_dearest_target(tmp_path: Path) -> None:
+    (small,) = quoted(configured(tmp_path), asking("small", max_tokens=100))
+    both = quoted(configured(tmp_path), asking("both", max_tokens=100))
+    assert highest({"max_tokens": 100}, both, 50).most == 10 * highest({"max_tokens": 100}, [small], 50).most
+    # 100 bytes and 16 for one message, at 1,000 n$ a token; 100 tokens at 10,000 n$
+    assert small.nanousd(100) == 116 * 1000 + 100 * 10_000
+
+
+def test_more_choices_cost_as_much_more(tmp_path: Path) -> None:
+    (three,) = quoted(configured(tmp_path), asking("small", max_tokens=100, n=3))
+    assert three.nanousd(100) == 116 * 1000 + 300 * 10_000
+    assert three.length(three.nanousd(100)) == 100
+
+
+@given(held=st.integers(0, 10**9), asked=st.integers(1, 10**6), choices=st.integers(1, 8))
+def test_no_answer_of_the_length_that_is_sent_can_cost_more_than_is_held(held: int, asked: int, choices: int) -> None:
+    config = _CONFIG[0]
+    found = quoted(config, asking("both", max_tokens=asked, n=choices))
+    limits = lengths(found, held)
+    for quote in found:
+        limit = limits.get(quote.target.name, asked)
+        least = quote.nanousd(1)
+        assert quote.nanousd(limit) <= max(held, least)
+        assert limit <= asked
+
+
+_CONFIG: list[Config] = []
+
+
+@pytest.fixture(autouse=True)
+def _configured(tmp_path_factory: pytest.TempPathFactory) -> None:
+    if not _CONFIG:
+        _CONFIG.append(configured(tmp_path_factory.mktemp("config")))
+
+
+def test_a_limit_is_sent_where_neither_the_caller_nor_the_model_has_one(tmp_path: Path) -> None:
+    found = quoted(configured(tmp_path), asking("small"))
+    assert lengths(found, highest({}, found, 50).most) == {"openai/small": LONGEST_OUTPUT_TOKENS}
+    limited = quoted(configured(tmp_path), asking("small", max_completion_tokens=70))
+    assert lengths(limited, highest({}, limited, 50).most) == {}
+
+
+def test_what_is_of_no_use_is_not_held(tmp_path: Path) -> None:
+    (quote,) = quoted(configured(tmp_path), asking("small"))
+    ceiling = highest({}, [quote], 50)
+    assert ceiling.least == quote.nanousd(LEAST_OUTPUT_TOKENS) < ceiling.usual == quote.nanousd(50) < ceiling.most
+    assert (ceiling.whole, highest({"max_tokens": 9}, [quote], 50).whole) == (False, True)
+
+
+def test_a_target_without_a_complete_price_is_left_out_or_refused_or_allowed(tmp_path: Path) -> None:
+    mixed = asking("mixed", max_tokens=10)
+    assert [quote.target.model for quote in quoted(configured(tmp_path), mixed)] == ["small"]
+    with pytest.raises(LLMError) as caught:
+        quoted(configured(tmp_path), asking("openai/no-output-rate"))
+    assert caught.value.code == "unpriced_model"
+    allowed = quoted(configured(tmp_path, "allow"), asking("openai/no-output-rate"))
+    assert [Decimal(quote.nanousd(10)) for quote in allowed] == [0]

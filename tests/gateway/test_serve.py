@@ -1,0 +1,74 @@
+"""The first minute: `headgate serve` as a stranger runs it, and what it prints, pasted."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.first_run import Made
+from gateway.serve import welcome
+
+HEADGATE = str(Path(sys.executable).parent / "headgate")
+
+
+def started(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.Popen(
+        [HEADGATE, "serve", *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_printed_curl_line_streams_tokens_as_pasted(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = started(["--port", str(port)], tmp_path)
+    try:
+        assert process.stdout is not None
+        printed = ""
+        while not printed.rstrip().endswith("}'"):
+            line = process.stdout.readline()
+            assert line, "it ended without a curl line"
+            printed += line
+        command = "curl --retry 20 --retry-connrefused --retry-delay 1 -s" + printed.partition("  curl")[2]
+        answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True).stdout
+        assert answer.startswith("data: {")
+        assert answer.rstrip().endswith("data: [DONE]")
+        admin = next(word for word in printed.split() if word.startswith("sk-hg-admin-"))
+        headers = {"authorization": f"Bearer {admin}"}
+        report = httpx.get(f"http://127.0.0.1:{port}/admin/usage", headers=headers).json()
+        assert float(report["spend_usd"]) > 0
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=40)
+    again = started(["--port", str(port), "--routes", "missing.yaml"], tmp_path)
+    _, told = again.communicate(timeout=40)
+    assert again.returncode != 0
+    assert "missing.yaml" in told and "Traceback" not in told
+
+
+def test_a_broken_configuration_stops_the_start_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text("providers:\n  openai: {dialect: opnai}\n")
+    (tmp_path / "pricing.yaml").write_text("models:\n  small: {inputt: 1}\n")
+    process = started(["--routes", "routes.yaml", "--pricing", "pricing.yaml"], tmp_path)
+    _, told = process.communicate(timeout=40)
+    assert process.returncode != 0
+    assert "routes.yaml:2:" in told and "did you mean 'openai'" in told
+    assert "pricing.yaml:2:" in told and "did you mean 'input'" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("127.0.0.1", "http://127.0.0.1:1"), ("0.0.0.0", "http://127.0.0.1:1"), ("::1", "http://[::1]:1")]
+)
+def test_the_welcome_names_an_address_that_can_be_called(host: str, url: str) -> None:
+    assert f"curl -N {url}/v1/chat/completions" in welcome(Made("a", "v"), host, 1)
+
+
+def test_later_starts_show_no_keys() -> None:
+    assert "sk-" not in welcome(Made(None, None), "127.0.0.1", 1)
