@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway import demo
+from gateway.ceilings import limited
 from gateway.gateway import Gateway
 from gateway.routing import Target
 from translators import recall
@@ -115,15 +116,7 @@ async def _media(gateway: Gateway, chat: Json, target: Target) -> Mapping[str, M
 def _translated(
     course: Course, target: Target, media: Mapping[str, Media], remembered: Mapping[str, Any]
 ) -> UpstreamRequest:
-    chat = course.chat
-    limit = course.limits.get(target.name)
-    if limit is not None:
-        field = (
-            "max_tokens"
-            if chat.get("max_tokens") and not chat.get("max_completion_tokens")
-            else "max_completion_tokens"
-        )
-        chat = {**chat, field: limit}
+    chat = limited(course.chat, course.limits.get(target.name))
     return TRANSLATORS[target.dialect].request(chat, target.endpoint, media, remembered)
 
 

@@ -10,6 +10,7 @@ from gateway.routing import Target
 from translators.errors import LLMError
 from translators.exchange import Json
 
+LIMITS = ("max_completion_tokens", "max_tokens")
 LEAST_OUTPUT_TOKENS = 16  # a shorter answer is of no use to anybody
 LONGEST_OUTPUT_TOKENS = 131_072  # where neither the caller nor models.yaml sets a limit; then sent upstream
 
@@ -90,9 +91,16 @@ def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
 
 
 def asked_length(chat: Json) -> int | None:
-    """The caller's own limit of the answer's length, in tokens."""
-    limit: int | None = chat.get("max_completion_tokens") or chat.get("max_tokens")
-    return limit
+    """The caller's own limit of the answer's length, in tokens; the higher of two, since a host may heed either."""
+    return max((chat[name] for name in LIMITS if chat.get(name)), default=None)
+
+
+def limited(chat: Json, length: int | None) -> Json:
+    """`chat` with its answer's length bounded, in the fields that it uses itself."""
+    if length is None:
+        return chat
+    names = [name for name in LIMITS if chat.get(name)] or LIMITS[:1]
+    return {**chat, **dict.fromkeys(names, length)}
 
 
 def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int) -> Ceiling:

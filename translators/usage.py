@@ -82,6 +82,11 @@ _NOT_BILLED = {"accepted_prediction_tokens", "rejected_prediction_tokens", "serv
 BILLED = tuple(field.name for field in fields(Usage) if field.name not in _NOT_BILLED)
 
 
+MOST_TOKENS = 10**9  # in one answer; a larger figure is nonsense
+
+
 def count(value: object) -> int:
-    """A provider's token count as an int: what is missing, negative or no number is 0, never a credit."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    """A provider's token count as an int; what is missing, negative, absurdly large or no number is 0, never a credit."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 < value <= MOST_TOKENS else 0

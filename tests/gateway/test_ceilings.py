@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ceilings import LEAST_OUTPUT_TOKENS, LONGEST_OUTPUT_TOKENS, Quote, highest, lengths, quotes
+from gateway.ceilings import (
+    LEAST_OUTPUT_TOKENS,
+    LONGEST_OUTPUT_TOKENS,
+    Quote,
+    asked_length,
+    highest,
+    lengths,
+    limited,
+    quotes,
+)
 from gateway.config import Config, load
 from gateway.routing import targets_for
 from translators.errors import LLMError
@@ -101,3 +110,11 @@ def test_a_target_without_a_complete_price_is_left_out_or_refused_or_allowed(tmp
     assert caught.value.code == "unpriced_model"
     allowed = quoted(configured(tmp_path, "allow"), asking("openai/no-output-rate"))
     assert [Decimal(quote.nanousd(10)) for quote in allowed] == [0]
+
+
+def test_of_two_limits_the_higher_counts_and_both_are_lowered() -> None:
+    chat = asking("small", max_tokens=10, max_completion_tokens=500)
+    assert asked_length(chat) == 500
+    assert limited(chat, 7) == chat | {"max_tokens": 7, "max_completion_tokens": 7}
+    assert limited(asking("small"), 7)["max_completion_tokens"] == 7
+    assert limited(chat, None) is chat

@@ -40,3 +40,8 @@ def test_only_what_is_billed_is_a_bucket() -> None:
 @pytest.mark.parametrize(("told", "counted"), [(7, 7), (0, 0), (-3, 0), (None, 0), ("7", 0), (True, 0), (1.5, 0)])
 def test_a_count_is_never_a_credit(told: object, counted: int) -> None:
     assert count(told) == counted
+
+
+@pytest.mark.parametrize("nonsense", [None, -1, 0, True, "7", 1.5, 10**18])
+def test_a_count_that_cannot_be_is_none(nonsense: object) -> None:
+    assert count(nonsense) == 0
