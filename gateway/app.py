@@ -1,5 +1,6 @@
 """The ASGI application: one raw endpoint for what streams, Starlette for the rest, one lifespan that wires it all."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import admin, listing
+from gateway import admin, listing, telemetry
 from gateway.chat import chat_completions
 from gateway.config import Config, load
 from gateway.fetch import Fetcher
@@ -29,6 +30,7 @@ from gateway.usual import Usual
 from translators.errors import LLMError
 
 CHAT = "/v1/chat/completions"
+ENDING_S = 10.0  # for the bills of requests that the end of the process cut off
 
 
 class State(TypedDict):
@@ -40,12 +42,15 @@ class State(TypedDict):
 def app() -> ASGIApp:
     """The application as the environment describes it, for `uvicorn --factory`."""
     routes, pricing = os.environ.get("HEADGATE_ROUTES"), os.environ.get("HEADGATE_PRICING")
+    telemetry.start(os.environ)
     config = load(Path(routes) if routes else None, Path(pricing) if pricing else None, None, os.environ)
     return create_app(config, store_of(os.environ))
 
 
 def create_app(config: Config, store: Store) -> ASGIApp:
     """The application over these parts; the store is opened when it starts and closed when it stops."""
+
+    running: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
@@ -70,6 +75,8 @@ def create_app(config: Config, store: Store) -> ASGIApp:
         try:
             yield {"gateway": gateway}
         finally:
+            if running:  # cancelled after their grace, they still write their bills
+                await asyncio.wait(running, timeout=ENDING_S)
             await upstream.close()
             await fetcher.close()
             await ledger.close()
@@ -88,7 +95,13 @@ def create_app(config: Config, store: Store) -> ASGIApp:
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST":
-            await chat_completions(scope["state"]["gateway"], scope, receive, send)
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
+            running.add(task)
+            try:
+                await chat_completions(scope["state"]["gateway"], scope, receive, send)
+            finally:
+                running.discard(task)
         else:
             await rest(scope, receive, send)
 

@@ -11,10 +11,11 @@ from gateway.estimate import prompt_estimate, text_estimate
 from gateway.ledger.hold import Hold
 from gateway.ledger.store import Bill
 from gateway.pricing import Price, Unpriced, ceiling, cost
-from translators import recall
+from translators.completion import written_bytes
 from translators.usage import Usage
 
 NOTHING = Usage()
+LEFT = ("hung_up", "cancelled")  # endings in which our side went away
 _COMPLETION = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
 
 
@@ -71,16 +72,19 @@ def observed(course: Course, ending: str) -> tuple[Usage, bool]:
     """What the provider says was used, or an estimate and True where it did not come to say so.
 
     A provider's error before any content costs nothing, and so does an answer that came whole but was none (HTML, no
-    JSON). A client that hung up pays for the prompt as soon as the request was on its way, and for what had been
-    generated.
+    JSON), unless usage stood in it. A provider that was at work when the client or either end went away is paid for
+    the prompt and for what it had generated.
     """
+    decoder = course.decoder
     if course.answer is not None:
         text_bytes = 0 if course.answer.usage.completion_tokens else _text_bytes(course.answer.body)
         return _filled(course, course.answer.usage, text_bytes, complete=True)
-    gone = ending == "hung_up" and course.sent is not None
-    if course.decoder is not None and (course.decoder.started or gone or ending == "done"):
-        return _filled(course, course.decoder.usage, course.decoder.output_bytes, complete=ending == "done")
-    if course.cut_off or gone:
+    if course.reported is not None:
+        return _filled(course, course.reported, 0, complete=True)
+    at_work = course.broke_off or (ending in LEFT and course.on_its_way)
+    if decoder is not None and (decoder.started or at_work or ending == "done"):
+        return _filled(course, decoder.usage, decoder.output_bytes, complete=ending == "done")
+    if at_work:
         received = course.reply.received_bytes if course.reply is not None and course.accepted else 0
         return _filled(course, NOTHING, received, complete=False)
     return NOTHING, False
@@ -101,11 +105,4 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
 
 def _text_bytes(body: bytes) -> int:
     """UTF-8 bytes that the model wrote, from a whole answer whose provider did not count."""
-    size = 0
-    for choice in orjson.loads(body).get("choices") or ():
-        message = choice.get("message") or {}
-        size += len(recall.text_of(message.get("content")).encode(errors="surrogatepass"))
-        size += len((message.get("reasoning_content") or "").encode(errors="surrogatepass"))
-        for call in message.get("tool_calls") or ():
-            size += len(orjson.dumps(call.get("function") or call.get("custom")))
-    return size
+    return sum(written_bytes(choice.get("message")) for choice in orjson.loads(body).get("choices") or ())

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from gateway.estimate import input_bound, search_bound, special_rates
 from gateway.ledger.hold import Ceiling
+from gateway.ledger.store import MAX_NANOUSD
 from gateway.pricing import Price, Unpriced, affordable_output, ceiling
 from gateway.routing import Target
 from translators.errors import LLMError
@@ -66,11 +67,21 @@ def quotes(
             missing = missing or str(error)
             if unpriced == "refuse":
                 continue
-            quote = quote._replace(price=None)
+            quote = _at_known_rates(quote)
         found.append(quote)
     if not found:
         raise LLMError("unpriced_model", f"`{chat['model']}` has no complete price here: {missing}", param="model")
     return tuple(found)
+
+
+def _at_known_rates(quote: Quote) -> Quote:
+    """`quote` without the rates that are missing: the bill counts what they were for at the dearest there is."""
+    plain = quote._replace(special=frozenset(), searches=0)
+    try:
+        plain.nanousd(plain.output_tokens)
+    except Unpriced:
+        return plain._replace(price=None)
+    return plain
 
 
 def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
@@ -104,22 +115,29 @@ def limited(chat: Json, length: int | None) -> Json:
 
 
 def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int) -> Ceiling:
-    """What to hold so that any of the targets may answer."""
+    """What to hold so that any of the targets may answer; never more than the ledger can count."""
+
+    def dearest(output_tokens: int | None) -> int:
+        return max(quote.nanousd(min(output_tokens or quote.output_tokens, quote.output_tokens)) for quote in found)
+
     return Ceiling(
-        least=max(quote.nanousd(min(LEAST_OUTPUT_TOKENS, quote.output_tokens)) for quote in found),
-        usual=max(quote.nanousd(min(usual_output_tokens, quote.output_tokens)) for quote in found),
-        most=max(quote.nanousd(quote.output_tokens) for quote in found),
+        least=min(dearest(LEAST_OUTPUT_TOKENS), MAX_NANOUSD),
+        usual=min(dearest(usual_output_tokens), MAX_NANOUSD),
+        most=min(dearest(None), MAX_NANOUSD),
         whole=asked_length(chat) is not None,
     )
 
 
-def lengths(found: Sequence[Quote], held_nanousd: int) -> Mapping[str, int]:
-    """By target, the limit to send upstream so that no answer costs more than is held; none where it cannot anyway."""
+def lengths(found: Sequence[Quote], held_nanousd: int, *, capped: bool) -> Mapping[str, int]:
+    """By target, the limit to send upstream so that no answer costs more than is held; none where it cannot anyway.
+
+    Where nothing is capped, no limit is made up for a model whose own is not known.
+    """
     limits: dict[str, int] = {}
     for quote in found:
         afforded = quote.length(held_nanousd)
         if afforded < quote.output_tokens:
             limits[quote.target.name] = max(1, afforded)
-        elif not quote.said:
+        elif capped and not quote.said and quote.nanousd(1) > quote.nanousd(0):
             limits[quote.target.name] = quote.output_tokens
     return limits

@@ -14,18 +14,21 @@ from uuid import uuid4
 from starlette.types import Receive, Scope, Send
 
 from gateway import ceilings, telemetry
-from gateway.attempts import Course, first_answer
+from gateway.attempts import Course, Reply, fell_silent, first_answer
 from gateway.billing import bill, completion_tokens
 from gateway.client import STREAM_HEADERS, Client, feature_list, read_body
+from gateway.estimate import unbounded
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, cancelled_by_hang_up
-from gateway.ledger.hold import Ceiling
+from gateway.ledger.hold import Ceiling, Hold
 from gateway.ledger.store import Bill, Holder, StoreDown
 from gateway.routing import allowed, targets_for
 from gateway.virtual_keys import usd
 from translators import chat_request, sse
 from translators.errors import LLMError
+from translators.exchange import Json
 
+RUN_OUT_S = 0.05  # for the end of a stream behind its end marker
 SETTLE_PAUSES_S = (0.05, 0.2, 1.0)  # between the tries to have a bill taken
 
 log = logging.getLogger("headgate")
@@ -58,6 +61,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     chat = chat_request.parse(body)
     _check_model(holder, chat["model"])
     targets = targets_for(gateway.config, chat["model"], random.random())  # noqa: S311 - spreads load, guards nothing
+    _check_bounds(holder, chat)
     quotes = ceilings.quotes(chat, len(body), targets, gateway.config.prices.unpriced)
     course = Course(request_id, int(gateway.clock()), chat, tuple(q.target for q in quotes), started=started)
     hold, ending = None, "failed"
@@ -66,12 +70,14 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         return ceilings.highest(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]))
 
     async def reread() -> Holder:
-        return await gateway.keys.holder(scope["headers"], fresh=True)
+        fresh = await gateway.keys.holder(scope["headers"], fresh=True)
+        _check_model(fresh, chat["model"])
+        return fresh
 
     try:
         async with cancelled_by_hang_up(receive):
             hold = await gateway.ledger.reserve(request_id, holder, ceiling, reread)
-            course.limits = ceilings.lengths(quotes, hold.nanousd)
+            course.limits = ceilings.lengths(quotes, hold.nanousd, capped=hold.capped)
             async with _no_longer_than(targets[0].total_s):
                 await first_answer(gateway, course)
                 if chat.get("stream"):
@@ -80,13 +86,17 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     except HungUp:
         ending = "hung_up"
         raise
+    except asyncio.CancelledError:
+        ending = "cancelled"  # the process is told to stop
+        raise
     except LLMError as error:
+        course.failed(error)
         error.headers = {**_headers(course), **error.headers}
         raise
     finally:
         course.close()
         if hold is not None:
-            due = bill(course, hold, ending)
+            due = _due(course, hold, ending)
             await _settle(gateway, due)
     gateway.usual.learn(holder.key.id, due.model, completion_tokens(due.usage))
     await gateway.memory.remember(course.remember)
@@ -112,34 +122,65 @@ async def _relay(course: Course, client: Client, keepalive_s: float) -> None:
     assert reply is not None and decoder is not None and target is not None  # noqa: S101 - first_answer has seen to it
     await client.start(200, {**STREAM_HEADERS, **_headers(course)})
     await client.more(b"".join(course.frames) or sse.KEEP_ALIVE)
-    silent_s = 0.0
+    heard = time.perf_counter()
     while not course.ended:
+        patience_s = heard + target.timeouts.idle_s - time.perf_counter()
         try:
-            data = await reply.next(keepalive_s)
+            data = await (_run_out(reply) if decoder.done else reply.next(max(0.001, min(keepalive_s, patience_s))))
         except TimeoutError:
-            silent_s += keepalive_s
-            if silent_s >= target.timeouts.idle_s:
-                raise LLMError("timeout", f"The provider fell silent for {silent_s:g} s") from None
+            if patience_s <= keepalive_s:
+                raise fell_silent(target) from None
             await client.more(sse.KEEP_ALIVE)
             continue
-        silent_s = 0.0
+        heard = time.perf_counter()
         course.ended = not data
         frames = decoder.feed(data) if data else decoder.close()
         if course.first_byte is None and decoder.started:
-            course.first_byte = time.perf_counter()
+            course.first_byte = heard
         if frames:
             await client.more(b"".join(frames))
 
 
+async def _run_out(reply: Reply) -> bytes:
+    """Behind the end marker nothing counts, but a connection whose last bytes are read can be used again."""
+    try:
+        while await reply.next(RUN_OUT_S):
+            pass
+    except (TimeoutError, LLMError):
+        pass
+    return b""
+
+
+def _due(course: Course, hold: Hold, ending: str) -> Bill:
+    try:
+        return bill(course, hold, ending)
+    except Exception:
+        log.exception("request %s could not be priced: what was held is billed", course.request_id)
+        key = hold.holder.key
+        return Bill(
+            course.request_id,
+            key.id,
+            key.team_id,
+            hold.counters,
+            hold.nanousd if course.accepted else 0,
+            model=course.chat["model"],
+            ending=ending,
+            estimated=True,
+            key_alias=key.alias,
+        )
+
+
 async def _settle(gateway: Gateway, due: Bill) -> None:
-    """Have the store take the bill before the client has its last byte. Raises StoreDown when it will not."""
+    """Have the store take the bill before the client has its last byte. Raises LLMError when it will not."""
     for pause_s in (*SETTLE_PAUSES_S, None):
         try:
             outcome = await gateway.ledger.settle(due)
         except StoreDown:
             if pause_s is None:
                 telemetry.unsettled(due)
-                raise
+                gateway.ledger.settle_later(due)
+                message = "The ledger does not take this answer's bill, and so the answer is withheld"
+                raise LLMError("unavailable", message) from None
             await asyncio.sleep(pause_s)
         else:
             telemetry.settled(due, outcome)
@@ -151,6 +192,16 @@ def _check_model(holder: Holder, model: str) -> None:
         if record is not None and not allowed(record.models, model):
             whose = "API key" if record.kind == "key" else "team"
             raise LLMError("permission", f"This {whose} may not use the model `{model}`", param="model")
+
+
+def _check_bounds(holder: Holder, chat: Json) -> None:
+    """What makes a host spend without a bound, or ask another model, is not for a key that is bound itself."""
+    records = [record for record in (holder.key, holder.team) if record is not None]
+    if any(record.models or any(not budget.soft for budget in record.budgets) for record in records) and (
+        name := unbounded(chat)
+    ):
+        message = f"`{name}` is not for a key with a budget or a list of models: nothing bounds what it leads to"
+        raise LLMError("invalid_request", message, param=name, code="unsupported_parameter")
 
 
 def _headers(course: Course) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -173,13 +173,22 @@ async def _directly(name: str, id: str, given: Json) -> Json:
 # --- the options
 
 
+def _between(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be a number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="headgate", description="An OpenAI-compatible gateway with hard budgets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = _command(commands, "serve", "run the gateway", _serve)
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=4000)
-    serve.add_argument("--workers", type=int, default=1, help="processes")
+    serve.add_argument("--port", type=_between(1, 65_535), default=4000)
+    serve.add_argument("--workers", type=_between(1, 256), default=1, help="processes")
     check = _command(commands, "check", "say what is wrong in the configuration, without starting", _check)
     for command in (serve, check):
         command.add_argument("--routes", type=Path, help="a routes.yaml in place of the default")

@@ -15,6 +15,7 @@ STREAM_HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # nginx would hold small events back
 }
+MAX_RETRY_AFTER_S = 86_400
 JSON = {"content-type": "application/json"}
 
 
@@ -46,16 +47,16 @@ class Client:
         await self.start(status, {**JSON, **headers, "content-length": str(len(body))})
         await self.end(body)
 
-    async def error(self, error: LLMError, headers: Mapping[str, str] | None = None) -> None:
+    async def error(self, error: LLMError) -> None:
         """Say what went wrong: with a status, or as an event where the 200 is long gone, and then no [DONE]."""
         body = orjson.dumps(error.body())
         if self.begun:
             await self.end(sse.encode(body))
             return
-        told = {**(headers or {}), **error.headers}
+        headers = dict(error.headers)
         if error.retry_after_s is not None:
-            told["retry-after"] = f"{max(1, round(error.retry_after_s))}"
-        await self.whole(error.status, body, told)
+            headers["retry-after"] = f"{min(max(1, round(error.retry_after_s)), MAX_RETRY_AFTER_S)}"
+        await self.whole(error.status, body, headers)
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -50,14 +50,15 @@ def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
         elif kind == "input_audio":
             encoded = len(part["input_audio"]["data"])
             tokens += encoded // AUDIO_BYTES_PER_TOKEN - encoded
-        elif kind in ("file", "video_url") and not _is_text(part):
+        elif kind not in ("text", "refusal") and not _is_text(part):
             return context
     return min(tokens, context)
 
 
 def _is_text(part: Json) -> bool:
-    data = (part.get("file") or {}).get("file_data")
-    return isinstance(data, str) and data.startswith("data:text/")
+    file = part.get("file") or {}
+    data = file.get("file_data")
+    return isinstance(data, str) and data.startswith("data:text/") and not file.get("file_id")
 
 
 def _server_tools(chat: Json) -> bool:
@@ -72,6 +73,16 @@ def search_bound(chat: Json) -> int:
     named = [use for tool in tools if isinstance(use := tool.get("max_uses"), int) and use > 0]
     unnamed = len(tools) - len(named) + (chat.get("web_search_options") is not None)
     return sum(named) + (SEARCHES if unnamed else 0)
+
+
+# Extension parameters by which hosts search, sample or route at the caller's expense: xAI's and Perplexity's search,
+# OpenRouter's plugins, models and route (openrouter.ai/docs, api-reference), vLLM's best_of.
+UNBOUNDED = ("best_of", "data_sources", "models", "plugins", "route", "search_parameters")
+
+
+def unbounded(chat: Json) -> str | None:
+    """The first parameter of `chat` whose cost nothing bounds, or which names another model to be paid for."""
+    return next((name for name in UNBOUNDED if chat.get(name)), None)
 
 
 def special_rates(chat: Json) -> frozenset[str]:

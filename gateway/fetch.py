@@ -18,8 +18,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_REDIRECTS = 3
-# IPv6 addresses that stand for an IPv4 one, which may be private (RFC 6052 section 2.1, RFC 3056 section 2)
-_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"))
+MAX_URLS = 50  # in one request
+AT_ONCE = 8
+# Global unicast (RFC 4291, section 2.4) without 6to4 and Teredo, which stand for an IPv4 address that may be private.
+_UNICAST = ipaddress.ip_network("2000::/3")
+_TRANSLATED = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 
 ADMIN_TIMEOUT_S = 30.0  # a usage report over a long journal takes a while
 
@@ -66,8 +69,22 @@ class Fetcher:
 
         Raises LLMError("invalid_request") that names the first that fails.
         """
-        found = await asyncio.gather(*(self._fetch(url) for url in urls))
-        return dict(zip(urls, found, strict=True))
+        if len(urls) > MAX_URLS:
+            raise LLMError("invalid_request", f"This provider takes at most {MAX_URLS} images by URL in one request")
+        places = asyncio.Semaphore(AT_ONCE)
+        found: dict[str, Media] = {}
+
+        async def fetch(url: str) -> None:
+            async with places:
+                found[url] = await self._fetch(url)
+
+        try:
+            async with asyncio.TaskGroup() as group:  # the first failure ends the others
+                for url in dict.fromkeys(urls):
+                    group.create_task(fetch(url))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return found
 
     async def close(self) -> None:
         """Close what was opened."""
@@ -85,7 +102,8 @@ class Fetcher:
 
     async def _follow(self, url: str) -> Media:
         if self._client is None:
-            self._client = httpx.AsyncClient(verify=tls_context(), trust_env=False, follow_redirects=False)
+            bounds = httpx.Limits(max_keepalive_connections=0)  # an address may stand for several host names
+            self._client = httpx.AsyncClient(verify=tls_context(), trust_env=False, limits=bounds)
         at = httpx.URL(url)
         for _ in range(MAX_REDIRECTS + 1):
             request = await self._pinned(self._client, at, url)
@@ -124,7 +142,9 @@ class Fetcher:
         address = mapped or address
         if any(address.version == network.version and address in network for network in self._allow):
             return True
-        if any(address.version == network.version and address in network for network in _TRANSLATED):
+        if isinstance(address, ipaddress.IPv6Address) and (
+            address not in _UNICAST or any(address in network for network in _TRANSLATED)
+        ):
             return False
         return address.is_global and not address.is_multicast
 

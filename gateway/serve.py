@@ -1,9 +1,9 @@
 """`headgate serve`: check the configuration, prepare the store, say how to begin, then run the workers."""
 
 import asyncio
-import logging
 import os
 import shlex
+import socket
 import time
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import uvicorn
 from gateway.config import load
 from gateway.first_run import Made, first_run
 from gateway.ledger.opening import store_of
+from gateway.telemetry import log_level
+from translators.errors import LLMError
 
 GRACE_S = 30  # for running requests when the process is told to stop
 
@@ -19,12 +21,13 @@ GRACE_S = 30  # for running requests when the process is told to stop
 def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path | None) -> None:
     """Run until told to stop. Raises ConfigErrors for a broken configuration, StoreDown where there is no store."""
     load(routes, pricing, None, os.environ)
+    log_level(os.environ)
+    _check_free(host, port)
     for name, path in (("HEADGATE_ROUTES", routes), ("HEADGATE_PRICING", pricing)):
         if path is not None:
             os.environ[name] = str(path.resolve())  # the workers read the configuration for themselves
     made = asyncio.run(_prepare())
     print(welcome(made, host, port), flush=True)
-    logging.basicConfig(level=os.environ.get("HEADGATE_LOG_LEVEL", "INFO").upper(), format="%(asctime)s %(message)s")
     uvicorn.run(
         "gateway.app:app",
         factory=True,
@@ -39,6 +42,17 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
         date_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+
+
+def _check_free(host: str, port: int) -> None:
+    """Before keys are made that would be shown in vain. Raises LLMError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise LLMError("unavailable", f"cannot listen on {host}:{port}: {error.strerror or error}") from None
 
 
 async def _prepare() -> Made:

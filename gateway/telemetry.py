@@ -1,12 +1,29 @@
 """What the operator sees of a request: one log line."""
 
 import logging
+from collections.abc import Mapping
 
 import orjson
 
 from gateway.ledger.store import Bill, Settled
+from translators.errors import LLMError
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 log = logging.getLogger("headgate")
+
+
+def log_level(env: Mapping[str, str]) -> str:
+    """HEADGATE_LOG_LEVEL, INFO unless told. Raises LLMError for a word that is none."""
+    level = (env.get("HEADGATE_LOG_LEVEL") or "INFO").upper()
+    if level not in LEVELS:
+        raise LLMError("invalid_request", f"HEADGATE_LOG_LEVEL must be one of {', '.join(LEVELS)}, not {level}")
+    return level
+
+
+def start(env: Mapping[str, str]) -> None:
+    """Log lines to standard error, in every worker."""
+    logging.basicConfig(level=log_level(env), format="%(asctime)s %(levelname)s %(message)s")
 
 
 def settled(bill: Bill, outcome: Settled) -> None:

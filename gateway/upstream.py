@@ -7,8 +7,9 @@ door.
 
 import asyncio
 import ssl
+import zlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from translators.errors import LLMError
 
 HIGH_WATER_BYTES = 256 * 1024  # unread body at which reading from the provider pauses
 MAX_HEAD_BYTES = 64 * 1024
+MAX_INFLATED_BYTES = 64 * 1024 * 1024  # from one piece of a compressed body
+STALE_S = 1.0  # a kept connection that is lost within this time was closed while idle; later, the provider was at work
 IDLE_CONNECTION_S = 50.0  # below the 60 s after which load balancers commonly drop a silent connection
 
 
@@ -43,7 +46,7 @@ class Origin(NamedTuple):
 
 
 class _Stale(Exception):
-    """A kept connection was gone before it answered anything: the request may go out again on a fresh one."""
+    """A connection was gone as soon as it was written to: if it had been kept, a fresh one will do."""
 
 
 class Reply:
@@ -98,39 +101,52 @@ class Upstream:
         self._origins: dict[Origin, _Origin] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts) -> Reply:
-        """POST `body`; the reply as soon as its head is there.
+    async def send(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, written: Callable[[], None]
+    ) -> Reply:
+        """POST `body`; the reply as soon as its head is there. `written` is called once the request is on its way.
 
         Raises LLMError: "connect" when nobody could be reached, "timeout", "bad_upstream" when the answer is not HTTP.
         """
         origin, path = _locate(url)
         head = _head(origin, path, headers, len(body))
         place = self._origins.get(origin) or self._origins.setdefault(origin, _Origin(origin, self._max))
-        while True:
-            connection, kept = await self._connection(place, timeouts.connect_s)
-            try:
-                await connection.exchange(head, body, timeouts.first_byte_s)
-            except _Stale:
-                if kept:
-                    continue  # the provider closed it while it lay idle: nothing was seen, a fresh one will do
+        connection, kept = await self._connection(place, timeouts.connect_s, fresh=False)
+        try:
+            await self._exchange(connection, head, body, timeouts, written)
+        except _Stale:
+            if kept:
+                connection, _ = await self._connection(place, timeouts.connect_s, fresh=True)
+                try:
+                    await self._exchange(connection, head, body, timeouts, written)
+                except _Stale:
+                    kept = False
+            if not kept:
                 raise LLMError("connect", f"{origin.host} closed the connection without an answer") from None
-            except TimeoutError:
-                connection.release()
-                message = f"{origin.host} did not answer within {timeouts.first_byte_s:g} s"
-                raise LLMError("timeout", message) from None
-            except BaseException:
-                connection.release()
-                raise
-            return Reply(connection, timeouts.idle_s)
+        return Reply(connection, timeouts.idle_s)
+
+    @staticmethod
+    async def _exchange(
+        connection: "_Connection", head: bytes, body: bytes, timeouts: Timeouts, written: Callable[[], None]
+    ) -> None:
+        try:
+            await connection.exchange(head, body, timeouts.first_byte_s, written)
+        except TimeoutError:
+            connection.release()
+            message = f"The provider did not answer within {timeouts.first_byte_s:g} s"
+            raise LLMError("timeout", message) from None
+        except BaseException:
+            connection.release()
+            raise
 
     async def close(self) -> None:
         """Cut every connection."""
         for place in self._origins.values():
             place.close()
 
-    async def _connection(self, place: "_Origin", connect_s: float) -> "tuple[_Connection, bool]":
+    async def _connection(self, place: "_Origin", connect_s: float, *, fresh: bool) -> "tuple[_Connection, bool]":
         await place.admit()
-        if kept := place.pop_idle():
+        if not fresh and (kept := place.pop_idle()):
             return kept, True
         origin = place.origin
         if origin.tls and self._tls is None:
@@ -267,13 +283,14 @@ class _Connection(asyncio.Protocol):
         self._head_done = self.complete = self._kept = self._heard = self._lost = False
         self._head_bytes = 0
         self._error: LLMError | None = None
+        self._inflater: zlib._Decompress | None = None  # for hosts that compress although asked not to
 
     # --- the pool's side
     def usable(self, now: float) -> bool:
         transport = self._transport
         return transport is not None and not transport.is_closing() and now - self._idle_since < IDLE_CONNECTION_S
 
-    async def exchange(self, head: bytes, body: bytes, first_byte_s: float) -> None:
+    async def exchange(self, head: bytes, body: bytes, first_byte_s: float, written: Callable[[], None]) -> None:
         """Send the request and wait for the answer's head. Raises _Stale, TimeoutError, LLMError."""
         self._reset()
         self._busy = True
@@ -282,16 +299,17 @@ class _Connection(asyncio.Protocol):
             self._place.ended(self, keep=False)
             raise _Stale
         transport.writelines((head, body))
-        deadline = self._loop.time() + first_byte_s
+        written()
+        begun = self._loop.time()
         while not self._head_done:
             if self._error is not None:
                 raise self._error
             if self._lost:
-                if not self._heard:
+                if not self._heard and self._loop.time() - begun < STALE_S:
                     self._place.ended(self, keep=False)
                     raise _Stale
                 raise _cut_off()
-            await self._wait(deadline - self._loop.time())
+            await self._wait(begun + first_byte_s - self._loop.time())
         if self._error is not None:
             raise self._error
 
@@ -379,18 +397,37 @@ class _Connection(asyncio.Protocol):
 
     # --- httptools' side
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return  # a trailer
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if self._head_done:  # a second answer behind the first: nobody asked for it
+            self._kept = False
+            return
         self.status = self._parser.get_status_code()
         if self.status < 200:
             self.headers = {}  # 100 Continue, 103 Early Hints: the real head follows
             return
         self._head_done = True
-        if self.headers.get("content-encoding", "identity") not in ("identity", ""):
-            self._fail("The provider compressed its answer although it was asked not to")
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        if coding in ("gzip", "x-gzip", "deflate"):
+            self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        elif coding not in ("identity", ""):
+            self._fail(f"The provider compressed its answer as {coding[:40]!r} although it was asked not to")
 
     def on_body(self, body: bytes) -> None:
+        if self.complete:
+            return
+        if self._inflater is not None:
+            try:
+                body = self._inflater.decompress(body, MAX_INFLATED_BYTES)
+            except zlib.error:
+                self._fail("The provider's compressed answer cannot be read")
+                return
+            if self._inflater.unconsumed_tail:
+                self._fail("The provider's compressed answer is too large")
+                return
         self._pieces.append(body)
         self._unread += len(body)
         if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
@@ -398,7 +435,7 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self._head_done:
+        if self._head_done and not self.complete:
             self.complete = True
             self._kept = self._parser.should_keep_alive()  # the parser knows it only while the message ends
 

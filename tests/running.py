@@ -76,6 +76,7 @@ def in_thread(routes: Path | None, env: Mapping[str, str], pricing: Path | None 
                 access_log=False,
                 http="httptools",
                 loop="uvloop",
+                timeout_graceful_shutdown=1,
             )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

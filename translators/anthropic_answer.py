@@ -219,7 +219,7 @@ class Decoder:
         self._raw_usage: Json = {}
         self._stop: Json = {}  # what message_delta said last
         self._failed: LLMError | None = None
-        self._done = False
+        self.done = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for an error event or for what cannot be read."""
@@ -228,7 +228,7 @@ class Decoder:
         frames: list[bytes] = []
         try:
             for event in self._events.feed(data):
-                if not self._done:
+                if not self.done:
                     self._read(_event(event.data), frames)
         except LLMError as failure:
             self._failed = failure
@@ -242,7 +242,7 @@ class Decoder:
         Raises LLMError("bad_upstream") where message_stop never came.
         """
         frames = self.feed(b"\n\n")
-        if self._failed is None and not self._done:
+        if self._failed is None and not self.done:
             self._failed = LLMError("bad_upstream", "The provider's stream ended before its message did")
         if self._failed is not None:
             raise self._failed
@@ -291,7 +291,7 @@ class Decoder:
             frames.append(self._chunks.delta(delta))
 
     def _finish(self, frames: list[bytes]) -> None:
-        self._done = True
+        self.done = True
         native = self._stop.get("stop_reason")
         native = native if isinstance(native, str) else None
         deltas, reason = self._reply.finish(native, self._stop)

@@ -7,6 +7,7 @@ Source: openai 3.52, types/chat/completion_create_params.py.
 
 from collections.abc import Callable
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -16,6 +17,7 @@ from translators.errors import LLMError
 Json = dict[str, Any]
 
 MAX_CHOICES = 128  # OpenAI's own bound on n
+MAX_TOKENS = 10_000_000  # in one answer: more than any model writes
 
 
 def parse(body: bytes) -> Json:
@@ -80,6 +82,16 @@ def _list_of_objects(param: str, value: object) -> None:
         _wrong(param, "must be a list of objects", "invalid_type")
 
 
+def _modalities(param: str, value: object) -> None:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        _wrong(param, "must be a list of strings", "invalid_type")
+
+
+def _function_call(param: str, value: object) -> None:
+    if not isinstance(value, str) and not (isinstance(value, dict) and isinstance(value.get("name"), str)):
+        _wrong(param, "must be none, auto or an object with a name", "invalid_type")
+
+
 def _stop(param: str, value: object) -> None:
     if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
         _wrong(param, "must be a string or a list of strings", "invalid_type")
@@ -91,6 +103,16 @@ def _stream_options(param: str, value: object) -> None:
     for name in ("include_usage", "include_obfuscation"):
         if value.get(name) is not None:
             _boolean(f"{param}.{name}", value[name])
+
+
+def _functions(param: str, value: object) -> None:
+    _list_of_objects(param, value)
+    assert isinstance(value, list)  # noqa: S101 - for the type checker
+    for at, function in enumerate(value):
+        if not isinstance(function.get("name"), str) or not function["name"]:
+            _wrong(f"{param}[{at}].name", "is required", "missing_required_parameter")
+        if function.get("parameters") is not None and not isinstance(function["parameters"], dict):
+            _wrong(f"{param}[{at}].parameters", "must be a JSON schema object", "invalid_type")
 
 
 def _tools(param: str, value: object) -> None:
@@ -135,12 +157,14 @@ def _response_format(param: str, value: object) -> None:
 _CHECKS: dict[str, Callable[[str, object], None]] = {
     "audio": _object,
     "frequency_penalty": _number(-2, 2),
-    "functions": _list_of_objects,
+    "function_call": _function_call,
+    "functions": _functions,
     "logit_bias": _object,
     "logprobs": _boolean,
-    "max_completion_tokens": _integer(1),
-    "max_tokens": _integer(1),
+    "max_completion_tokens": _integer(1, MAX_TOKENS),
+    "max_tokens": _integer(1, MAX_TOKENS),
     "metadata": _object,
+    "modalities": _modalities,
     "n": _integer(1, MAX_CHOICES),
     "parallel_tool_calls": _boolean,
     "prediction": _object,
@@ -230,6 +254,11 @@ def _image_part(part: Json, path: str) -> None:
         media.image(url, f"{path}.image_url.url")
     elif not url.startswith(("http://", "https://", "gs://", "s3://")):
         _wrong(f"{path}.image_url.url", "must be an http(s) URL or a data URI", "invalid_image_url")
+    else:
+        try:
+            urlsplit(url)
+        except ValueError:
+            _wrong(f"{path}.image_url.url", "is no URL", "invalid_image_url")
 
 
 def _audio_part(part: Json, path: str) -> None:
@@ -247,6 +276,8 @@ def _file_part(part: Json, path: str) -> None:
     file = part.get("file")
     if not isinstance(file, dict) or not any(isinstance(file.get(name), str) for name in ("file_data", "file_id")):
         _wrong(f"{path}.file", "must hold file_data or file_id", "missing_required_parameter")
+    if not isinstance(file.get("filename", ""), str):
+        _wrong(f"{path}.file.filename", "must be a string", "invalid_type")
 
 
 _PARTS: dict[str, Callable[[Json, str], None]] = {

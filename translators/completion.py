@@ -97,3 +97,29 @@ def completion(
             **(extra or {}),
         }
     )
+
+
+def written_bytes(said: object) -> int:
+    """UTF-8 bytes of the text, reasoning and arguments in a message or a delta, whatever else is in it.
+
+    Reasoning that is told twice, as text and as details, counts once.
+    """
+    if not isinstance(said, dict):
+        return 0
+    reasoning = said.get("reasoning_content") or said.get("reasoning") or said.get("reasoning_details")
+    size = 0
+    left: list[tuple[object, int]] = [(said.get("content"), 0), (reasoning, 0), (said.get("refusal"), 0)]
+    left += [(said.get("function_call"), 0), (said.get("tool_calls"), 0)]
+    while left:
+        value, depth = left.pop()
+        if isinstance(value, str):
+            size += len(value.encode(errors="surrogatepass"))
+        elif isinstance(value, list) and depth < DEEPEST:
+            left += [(item, depth + 1) for item in value]
+        elif isinstance(value, dict) and depth < DEEPEST:
+            left += [(value.get(name), depth + 1) for name in _WRITTEN]
+    return size
+
+
+DEEPEST = 6  # a part of a call of a message; deeper is not text
+_WRITTEN = ("text", "thinking", "summary", "name", "arguments", "input", "function", "custom")

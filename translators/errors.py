@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from translators.usage import Usage
+
 Kind = Literal[
     "invalid_request",
     "unpriced_model",
@@ -94,6 +96,7 @@ class LLMError(Exception):
         self.trips = policy.trips
         self.retry_after_s = retry_after_s
         self.headers = dict(headers or {})
+        self.usage: Usage | None = None  # what the provider said it used, where it failed in a 200
 
     def body(self) -> dict[str, Any]:
         """OpenAI's one shape for every error."""

@@ -113,6 +113,7 @@ class Decoder(Protocol):
 
     usage: Usage  # what is known so far: a broken stream is billed too
     started: bool  # content has gone out: no other target may answer any more
+    done: bool  # the provider's end marker has come: nothing behind it counts
     output_bytes: int  # UTF-8 bytes of text, reasoning and arguments so far, for an estimate where usage never came
 
     @property

@@ -266,6 +266,7 @@ class Decoder:
     def __init__(self, context: Context, created: int, request_id: str) -> None:
         self.usage = Usage()
         self.started = False
+        self.done = False  # Google sends no end marker: the stream just ends
         self.output_bytes = 0
         self.remember: dict[str, Any] = {}
         self._context = context

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from translators import sse
+from translators.completion import written_bytes
 from translators.errors import POLICY, Kind, LLMError, of_status
 from translators.exchange import NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
 from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
@@ -345,11 +346,13 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     if answer is None:
         raise LLMError("bad_upstream", "The provider's answer is not a JSON object")
     failure = _failure_within(answer)
-    if failure is not None:
-        raise failure
     choices = answer.get("choices")
-    if not choices or not all(_said(choice) for choice in choices):
-        raise LLMError("bad_upstream", "The provider's answer holds no choices")
+    if failure is None and (not choices or not all(_said(choice) for choice in choices)):
+        failure = LLMError("bad_upstream", "The provider's answer holds no choices")
+    if failure is not None:
+        failure.usage = usage_of(answer)
+        raise failure
+    choices = choices or []
     if not all("message" in choice for choice in choices):
         body = orjson.dumps({**answer, "choices": [_SILENCE | choice for choice in choices]})
     return Answer(body, usage_of(answer) or Usage())
@@ -399,7 +402,7 @@ class Decoder:
         self._open: set[int] = set()  # choices that were begun
         self._finished: set[int] = set()
         self._texting = False  # the first choice has begun to speak: most frames are text from here
-        self._done = False
+        self.done = False
         self._error: LLMError | None = None
         self._usage_to_come = False
 
@@ -434,7 +437,7 @@ class Decoder:
             raise self._error
         if not self._open:
             raise LLMError("bad_upstream", "The provider's stream held no answer")
-        if not self._done and not self._open <= self._finished:
+        if not self.done and not self._open <= self._finished:
             raise LLMError("bad_upstream", "The provider's stream broke off before its end")
         return frames
 
@@ -474,6 +477,8 @@ class Decoder:
         usage = block.find(b'"usage":')
         if (
             end <= start
+            or block[end + 1 : end + 2] not in (b",", b"}")
+            or not block.endswith(b"}")
             or b"\n" in block
             or b'"index":0' not in block
             or b'"error"' in block
@@ -503,10 +508,10 @@ class Decoder:
 
     def _data(self, data: bytes, frame: bytes, frames: list[bytes]) -> None:
         data = data.strip()
-        if self._done or not data:
+        if self.done or not data:
             return
         if data == b"[DONE]":
-            self._done, self._usage_to_come, self._texting = True, False, False
+            self.done, self._usage_to_come, self._texting = True, False, False
             return
         chunk = _chunk_of(data)
         if chunk is None:
@@ -536,31 +541,8 @@ class Decoder:
         if isinstance(delta, dict):
             self.started = self.started or any(value for name, value in delta.items() if name != "role")
             self._texting = self.started and 0 in self._open
-            self.output_bytes += _content_bytes(delta)
+            self.output_bytes += written_bytes(delta)
 
     def _fail(self, error: LLMError | None, otherwise: str = "") -> None:
         self._error = self._error or error or LLMError("bad_upstream", otherwise)
         self._texting = False
-
-
-def _content_bytes(delta: Json) -> int:
-    """UTF-8 bytes of the text, reasoning and arguments in one delta; the same reasoning told twice counts once."""
-    reasoning = delta.get("reasoning_content") or delta.get("reasoning") or delta.get("reasoning_details")
-    calls = [call.get("function") or call.get("custom") for call in _objects(delta.get("tool_calls"))]
-    said = [delta.get("content"), reasoning, delta.get("refusal"), delta.get("function_call"), *calls]
-    return sum(map(_text_bytes, said))
-
-
-def _text_bytes(value: object) -> int:
-    if isinstance(value, str):
-        return len(value.encode(errors="surrogatepass"))
-    if isinstance(value, dict):
-        return sum(_text_bytes(value.get(name)) for name in _TEXTS)
-    return sum(map(_text_bytes, value)) if isinstance(value, list) else 0
-
-
-_TEXTS = ("text", "thinking", "summary", "name", "arguments", "input")
-
-
-def _objects(value: object) -> list[Json]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

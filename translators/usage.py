@@ -86,7 +86,7 @@ MOST_TOKENS = 10**9  # in one answer; a larger figure is nonsense
 
 
 def count(value: object) -> int:
-    """A provider's token count as an int; what is missing, negative, absurdly large or no number is 0, never a credit."""
+    """A provider's token count as an int; what is missing, negative, absurd or no number is 0, never a credit."""
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
     return value if 0 < value <= MOST_TOKENS else 0

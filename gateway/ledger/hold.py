@@ -19,6 +19,10 @@ POLL_S = 0.05  # how often the head of a line asks again: a settle by another wo
 REREADS = 5  # how often a record may change, or a window turn, under one request
 
 
+CATCH_UP_S = 1.0  # between the tries to have a late bill taken
+MOST_LATER = 100_000
+
+
 class Ceiling(NamedTuple):
     """What a request may cost, in nano-USD. `whole`: the caller set the limit of the answer's length."""
 
@@ -53,6 +57,8 @@ class Ledger:
         self._skew_s = 0.0  # the store's clock less ours, learned when a window did not fit
         self._lines: dict[str, deque[asyncio.Event]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._later: deque[Bill] = deque()
+        self._catching_up: asyncio.Task[None] | None = None
 
     async def reserve(
         self,
@@ -89,7 +95,8 @@ class Ledger:
                 raise refused(holder.key, "expired")
             raise LLMError("unavailable", "The key kept changing while the request waited")
 
-        line = next((c.name for c in self._counters(holder) if c.name in self._lines), None)
+        free = ceiling().most <= 0  # what costs nothing waits for nobody
+        line = None if free else next((c.name for c in self._counters(holder) if c.name in self._lines), None)
         answer = Refused("held", line) if line else await ask(self._wait_s > 0, False)
         if isinstance(answer, Refused) and answer.reason == "held" and self._wait_s > 0:
             answer = await self._in_line(answer.counter, ask)
@@ -108,9 +115,32 @@ class Ledger:
                 line[0].set()
         return settled
 
+    def settle_later(self, bill: Bill) -> None:
+        """Go on trying to have a bill taken, for as long as this worker lives. It is in the log as well."""
+        if len(self._later) < MOST_LATER:
+            self._later.append(bill)
+        if self._catching_up is None or self._catching_up.done():
+            self._catching_up = asyncio.ensure_future(self._catch_up())
+
     async def close(self) -> None:
-        """Wait for what is still being given back."""
+        """Wait for what is still being given back, and try once more to have late bills taken."""
         await asyncio.gather(*self._leaving)
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        for bill in tuple(self._later):
+            try:
+                await self.settle(bill)
+            except StoreDown:
+                return
+
+    async def _catch_up(self) -> None:
+        while self._later:
+            try:
+                await self.settle(self._later[0])
+            except StoreDown:
+                await asyncio.sleep(CATCH_UP_S)
+            else:
+                self._later.popleft()
 
     async def _reserve(self, ask: Ask) -> Granted | Refused:
         step = asyncio.ensure_future(self._store.reserve(ask))
@@ -121,13 +151,16 @@ class Ledger:
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
             raise
+        except StoreDown:  # it may have been held all the same, and only the answer was lost
+            self.settle_later(_unused(ask))
+            raise
 
     async def _give_back(self, step: "asyncio.Future[Granted | Refused]", ask: Ask) -> None:
         try:
             if isinstance(await step, Granted):
-                await self.settle(Bill(ask.request_id, ask.key_id, ask.team_id, ask.counters, 0, ending="hung_up"))
+                await self.settle(_unused(ask))
         except StoreDown:
-            return  # nothing can be said to the store now
+            self.settle_later(_unused(ask))
 
     async def _in_line(self, counter: str, ask: Callable[[bool, bool], Awaitable[Hold | Refused]]) -> Hold | Refused:
         loop = asyncio.get_running_loop()
@@ -198,3 +231,8 @@ class Ledger:
             f"The rest of the budget of this {whose}{span} is held by requests that are still running",
             retry_after_s=1,
         )
+
+
+def _unused(ask: Ask) -> Bill:
+    """The bill of a hold that nothing came of."""
+    return Bill(ask.request_id, ask.key_id, ask.team_id, ask.counters, 0, ending="hung_up")

@@ -231,6 +231,9 @@ class Store(Protocol):
     async def recall(self, names: Sequence[str]) -> Mapping[str, bytes]: ...
 
 
+SHARE = 8  # a request whose length is not known takes at most this part of what is free
+
+
 def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     """How much of `ask` fits: the one rule that both stores apply, inside their atomic step.
 
@@ -260,6 +263,3 @@ def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     if strict or free < ask.least_nanousd or free <= 0 or (ask.patient and free < afford):
         return Refused("held", tightest)
     return Granted(free)
-
-
-SHARE = 8

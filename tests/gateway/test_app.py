@@ -1,12 +1,17 @@
 """The application around the one hot route: unknown addresses, wrong methods, and a store that is gone."""
 
+import contextlib
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.gateway.test_chat import HELLO, PRICES, ROUTES, STREAM
 from tests.redis_server import redis_server
+from tests.replay import SILENCE, Upstream
 from tests.running import Running, in_thread
 
 
@@ -43,3 +48,28 @@ def test_without_its_store_nothing_is_sent_and_all_is_well_when_it_is_back(
         assert httpx.get(f"{gateway.url}/healthz").status_code == 200
     finally:
         running.__exit__(None, None, None)
+
+
+def test_a_request_that_the_end_of_the_process_cuts_off_is_billed_and_leaves_nothing_held(
+    upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "routes.yaml").write_text(ROUTES.format(url=upstream.url, down=upstream.url))
+    (tmp_path / "pricing.yaml").write_text(PRICES)
+    upstream.answer(STREAM.stalled(len(STREAM.pieces[0])), SILENCE)
+    with in_thread(tmp_path / "routes.yaml", store_env, tmp_path / "pricing.yaml") as gateway:
+        key = gateway.new_key(max_budget=1)
+        for stream in (True, False):
+            body = HELLO | {"stream": stream}
+            threading.Thread(target=lambda body=body: _ignored(gateway, key, body), daemon=True).start()
+        upstream.wait_until(lambda: len(upstream.requests) == 2)
+        time.sleep(0.2)
+    with in_thread(tmp_path / "routes.yaml", store_env, tmp_path / "pricing.yaml") as gateway:
+        entries = gateway.entries()
+        assert [entry["ending"] for entry in entries] == ["cancelled", "cancelled"]
+        assert all(entry["estimated"] and float(entry["cost_usd"]) > 0 for entry in entries)
+        assert gateway.admin("GET", "usage")["held_usd"] == "0"
+
+
+def _ignored(gateway: Running, key: str, body: object) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        gateway.chat(key, body)

@@ -17,6 +17,7 @@ from gateway.pricing import price
 from gateway.routing import Target
 from gateway.upstream import Timeouts
 from translators import openai
+from translators.errors import LLMError
 from translators.exchange import Answer, Context, Endpoint, UpstreamRequest
 from translators.sse import encode
 from translators.usage import Usage
@@ -76,11 +77,48 @@ def test_an_error_before_any_content_costs_nothing() -> None:
 
 
 def test_who_hangs_up_pays_for_the_prompt_and_for_what_was_generated() -> None:
-    early, estimated = observed(course(), "hung_up")
+    assert observed(course(), "hung_up") == (Usage(), False)  # it waited for a connection: nothing was sent
+    early, estimated = observed(course(on_its_way=True), "hung_up")
     assert estimated and early.input_tokens > 0 and early.completion_tokens == 0
-    late, estimated = observed(streaming("word " * 100), "hung_up")
+    late, estimated = observed(streaming("word " * 100), "cancelled")
     assert estimated and late.input_tokens == early.input_tokens
     assert 80 <= late.output_tokens <= 200
+
+
+@pytest.mark.parametrize(
+    "content",
+    [5, ["a"], {"text": {"text": 1}}, [[[[[[[[["deep"]]]]]]]]], None, "\ud800".encode("utf-8", "replace").decode()],
+)
+def test_whatever_stands_in_an_answer_it_can_be_billed(content: object) -> None:
+    body = orjson.dumps(
+        {"choices": [{"message": {"content": content, "tool_calls": ["x", 1], "reasoning_content": {}}}]}
+    )
+    seen, estimated = observed(course(accepted=True, answer=Answer(body, Usage())), "done")
+    assert estimated and seen.input_tokens > 0
+
+
+def test_usage_that_was_reported_in_a_failed_answer_is_billed() -> None:
+    failure = LLMError("bad_upstream", "no choices")
+    failure.usage = Usage(input_tokens=1000, output_tokens=10)
+    failed = course(accepted=True, on_its_way=True)
+    failed.failed(failure)
+    assert observed(failed, "failed") == (failure.usage, False)
+
+
+@pytest.mark.parametrize(
+    ("failure", "accepted", "at_work"),
+    [
+        (LLMError("timeout", "silent"), False, True),
+        (LLMError("timeout", "silent"), True, True),
+        (LLMError("bad_upstream", "cut", code="provider_cut_off"), True, True),
+        (LLMError("connect", "refused"), False, False),
+        (LLMError("bad_upstream", "HTML"), True, False),
+    ],
+)
+def test_a_provider_that_was_at_work_is_paid_for_the_prompt(failure: LLMError, accepted: bool, at_work: bool) -> None:
+    failed = course(on_its_way=failure.kind != "connect", accepted=accepted)
+    failed.failed(failure)
+    assert (observed(failed, "failed")[0].input_tokens > 0) is at_work
 
 
 def test_a_count_that_is_missing_or_nothing_is_estimated() -> None:

@@ -71,7 +71,7 @@ def test_more_choices_cost_as_much_more(tmp_path: Path) -> None:
 def test_no_answer_of_the_length_that_is_sent_can_cost_more_than_is_held(held: int, asked: int, choices: int) -> None:
     config = _CONFIG[0]
     found = quoted(config, asking("both", max_tokens=asked, n=choices))
-    limits = lengths(found, held)
+    limits = lengths(found, held, capped=True)
     for quote in found:
         limit = limits.get(quote.target.name, asked)
         least = quote.nanousd(1)
@@ -90,9 +90,10 @@ def _configured(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def test_a_limit_is_sent_where_neither_the_caller_nor_the_model_has_one(tmp_path: Path) -> None:
     found = quoted(configured(tmp_path), asking("small"))
-    assert lengths(found, highest({}, found, 50).most) == {"openai/small": LONGEST_OUTPUT_TOKENS}
+    assert lengths(found, highest({}, found, 50).most, capped=True) == {"openai/small": LONGEST_OUTPUT_TOKENS}
+    assert lengths(found, highest({}, found, 50).most, capped=False) == {}
     limited = quoted(configured(tmp_path), asking("small", max_completion_tokens=70))
-    assert lengths(limited, highest({}, limited, 50).most) == {}
+    assert lengths(limited, highest({}, limited, 50).most, capped=True) == {}
 
 
 def test_what_is_of_no_use_is_not_held(tmp_path: Path) -> None:

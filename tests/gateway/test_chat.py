@@ -73,6 +73,8 @@ def messages(*more: object) -> dict[str, Any]:
 TOO_LONG = json.dumps(HELLO | {"user": "x" * 4000}).encode()
 BAD_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
 NO_BASE64 = {"type": "image_url", "image_url": {"url": "data:image/png;base64,***"}}
+NO_URL = {"type": "image_url", "image_url": {"url": "http://user:pw@[::1"}}
+DEEP = b"[" * 300 + b"]" * 300
 LOST_RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "4"}
 BAD_REQUESTS: dict[str, tuple[object, int, str | None]] = {
     "no JSON": (b"{", 400, None),
@@ -91,6 +93,15 @@ BAD_REQUESTS: dict[str, tuple[object, int, str | None]] = {
     "a model nobody has": (HELLO | {"model": "nobody"}, 404, "model"),
     "a model without a price": (HELLO | {"model": "openai/unheard-of"}, 400, "model"),
     "too long": (TOO_LONG, 413, None),
+    "nested too deeply": (
+        b'{"model":"small","messages":[{"role":"user","content":"x"}],"metadata":{"a":' + DEEP + b"}}",
+        400,
+        None,
+    ),
+    "modalities of a wrong type": (HELLO | {"modalities": 5}, 400, "modalities"),
+    "a function call of a wrong type": (HELLO | {"model": "flash", "function_call": 5}, 400, "function_call"),
+    "a limit beyond all bounds": (HELLO | {"max_tokens": 10**18}, 400, "max_tokens"),
+    "no URL": (messages({"role": "user", "content": [NO_URL]}), 400, "messages[1].content[0].image_url.url"),
     "what the provider has no word for": (HELLO | {"model": "claude", "logit_bias": {"1": 5}}, 400, "logit_bias"),
 }
 
@@ -309,3 +320,53 @@ def test_a_team_s_cap_holds_for_all_its_keys(gateway: Running, upstream: Upstrea
     codes = [gateway.chat(key, HELLO).status_code for _ in range(3) for key in keys]
     assert codes.count(200) in (1, 2)
     assert gateway.admin("GET", f"teams/{team}")["spend_usd"] in ("0.00035", "0.0007")
+
+
+def test_a_provider_s_message_is_passed_on_without_our_key(gateway: Running, upstream: Upstream) -> None:
+    for status in (400, 403, 429, 500):
+        upstream.answer(json_reply(status, {"error": {"message": "the-provider-key is bad"}}))
+        answer = gateway.chat(gateway.new_key(), HELLO)
+        assert "the-provider-key" not in answer.text
+
+
+def test_a_list_of_models_that_is_narrowed_holds_at_once(gateway: Running, upstream: Upstream) -> None:
+    upstream.handler = lambda _: json_reply(200, ANSWER)
+    made = gateway.admin("POST", "keys", {})
+    assert gateway.chat(made["key"], HELLO).status_code == 200
+    gateway.admin("PATCH", f"keys/{made['id']}", {"models": ["claude"]})
+    assert gateway.chat(made["key"], HELLO).status_code == 403
+
+
+def test_what_nothing_bounds_is_not_for_a_capped_key(gateway: Running, upstream: Upstream) -> None:
+    upstream.handler = lambda _: json_reply(200, ANSWER)
+    rerouting = HELLO | {"models": ["something/dearer"]}
+    capped = gateway.chat(gateway.new_key(max_budget=1), rerouting)
+    assert (capped.status_code, error_of(capped)["param"]) == (400, "models")
+    assert gateway.chat(gateway.new_key(), rerouting).status_code == 200
+
+
+def test_no_limit_is_made_up_for_a_key_without_a_cap(gateway: Running, upstream: Upstream) -> None:
+    upstream.handler = lambda _: json_reply(200, ANSWER)
+    free, capped = gateway.chat(gateway.new_key(), HELLO), gateway.chat(gateway.new_key(max_budget=1), HELLO)
+    assert "x-headgate-dropped" not in free.headers and "x-headgate-dropped" in capped.headers
+    assert ["max_completion_tokens" in json.loads(request.body) for request in upstream.requests] == [False, True]
+
+
+def test_behind_done_nothing_matters(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(STREAM.cut(len(STREAM.body)), STREAM.stalled(len(STREAM.body)))
+    for _ in range(2):
+        answer = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
+        assert answer.content.rstrip().endswith(b"data: [DONE]")
+    assert [entry["ending"] for entry in gateway.entries()] == ["done", "done"]
+
+
+def test_a_provider_s_nonsense_is_neither_a_crash_nor_free(gateway: Running, upstream: Upstream) -> None:
+    absurd = ANSWER | {"usage": {"prompt_tokens": 10, "completion_tokens": 10**17}}
+    odd = {name: value for name, value in ANSWER.items() if name != "usage"} | {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": 5}, "finish_reason": "stop"}]
+    }
+    upstream.answer(json_reply(200, absurd), json_reply(200, odd))
+    for _ in range(2):
+        assert gateway.chat(gateway.new_key(), HELLO).status_code == 200
+    assert all(entry["estimated"] and float(entry["cost_usd"]) > 0 for entry in gateway.entries())
+    assert gateway.admin("GET", "usage")["held_usd"] == "0"

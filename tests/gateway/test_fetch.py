@@ -10,7 +10,7 @@ import orjson
 import pytest
 from pytest_httpx import HTTPXMock
 
-from gateway.fetch import Fetcher, Network, admin_call
+from gateway.fetch import MAX_URLS, Fetcher, Network, admin_call
 from tests.replay import JSON, SILENCE, Reply, Upstream, refused_url
 from translators.errors import LLMError
 from translators.exchange import Media
@@ -100,7 +100,11 @@ def test_an_image_is_fetched_and_its_type_read_from_its_bytes(upstream: Upstream
         "http://169.254.169.254/latest/meta-data",
         "http://0.0.0.0:1/",
         "http://[64:ff9b::7f00:1]/",
+        "http://[64:ff9b:1::a00:1]/",
         "http://[fd00::1]/",
+        "http://[fec0::1]/",
+        "http://[::10.0.0.1]/",
+        "http://[2002:a00:1::]/",
         "http://2130706433/",
     ],
 )
@@ -126,3 +130,19 @@ def test_size_and_time_are_bounded_and_failures_are_told(upstream: Upstream) -> 
     assert "answered 404" in unfetched(upstream.url)
     assert "could not be fetched" in unfetched(upstream.url)
     assert "could not be fetched" in unfetched(refused_url())
+
+
+def test_many_urls_are_fetched_a_few_at_a_time_and_too_many_not_at_all(upstream: Upstream) -> None:
+    upstream.handler = lambda _: Reply(200, {}, (PNG,), first_byte_s=0.02)
+
+    async def fetch(count: int) -> int:
+        fetcher = Fetcher(LOOPBACK, 1000, 5)
+        try:
+            return len(await fetcher.media([f"{upstream.url}/{at}" for at in range(count)]))
+        finally:
+            await fetcher.close()
+
+    assert asyncio.run(fetch(MAX_URLS)) == MAX_URLS
+    with pytest.raises(LLMError):
+        asyncio.run(fetch(MAX_URLS + 1))
+    assert len(upstream.requests) == MAX_URLS

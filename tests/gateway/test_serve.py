@@ -72,3 +72,20 @@ def test_the_welcome_names_an_address_that_can_be_called(host: str, url: str) ->
 
 def test_later_starts_show_no_keys() -> None:
     assert "sk-" not in welcome(Made(None, None), "127.0.0.1", 1)
+
+
+def test_an_address_that_is_taken_is_said_before_keys_are_shown(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = started(["--port", str(taken.getsockname()[1])], tmp_path)
+        out, told = process.communicate(timeout=40)
+    assert process.returncode != 0
+    assert "sk-" not in out and "cannot listen" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize("arguments", [["--port", "99999"], ["--workers", "0"], ["--port", "x"]])
+def test_a_number_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    process = started(arguments, tmp_path)
+    _, told = process.communicate(timeout=40)
+    assert process.returncode == 2 and "must be a number" in told

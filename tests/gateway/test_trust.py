@@ -48,7 +48,7 @@ def call(folder: Path) -> bytes:
         pool = Upstream()
         try:
             url = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
-            reply = await pool.send(url, {}, b"", Timeouts(5, 5, 5))
+            reply = await pool.send(url, {}, b"", Timeouts(5, 5, 5), lambda: None)
             body = await reply.read(100)
             reply.close()
             return body

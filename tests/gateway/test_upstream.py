@@ -1,6 +1,7 @@
 """The connection pool against a real server that behaves in every way that providers do."""
 
 import asyncio
+import gzip
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ def run(work: Callable[[Upstream], Awaitable[T]], connections: int = 4) -> T:
 
 
 async def whole(pool: Upstream, url: str, body: bytes = b"{}", timeouts: Timeouts = SHORT) -> tuple[int, bytes]:
-    reply = await pool.send(url, {"x-test": "1"}, body, timeouts)
+    reply = await pool.send(url, {"x-test": "1"}, body, timeouts, lambda: None)
     try:
         return reply.status, await reply.read(1_000_000)
     finally:
@@ -123,7 +124,9 @@ def test_what_can_go_wrong_has_one_kind_each(upstream: replay.Upstream) -> None:
     assert failure(upstream.url).code == "provider_cut_off"
     upstream.answer(EVENTS.cut(5))
     assert failure(upstream.url).code == "provider_cut_off"
-    upstream.answer(replay.Reply(200, {"content-encoding": "gzip"}, (b"x",)))
+    upstream.answer(replay.Reply(200, {"content-encoding": "br"}, (b"x",)))
+    assert failure(upstream.url).kind == "bad_upstream"
+    upstream.answer(replay.Reply(200, {"content-encoding": "gzip"}, (b"no gzip at all",)))
     assert failure(upstream.url).kind == "bad_upstream"
 
 
@@ -150,7 +153,7 @@ def test_a_slow_reader_stops_the_reading_from_the_provider(upstream: replay.Upst
     upstream.answer(replay.Reply(200, replay.EVENTS, (piece,) * 400))
 
     async def slowly(pool: Upstream) -> tuple[int, int]:
-        reply = await pool.send(upstream.url, {}, b"{}", Timeouts(2, 5, 5))
+        reply = await pool.send(upstream.url, {}, b"{}", Timeouts(2, 5, 5), lambda: None)
         await asyncio.sleep(0.3)
         first = len(await reply.next())
         rest = len(await reply.read(400 * 65536))
@@ -164,7 +167,49 @@ def test_a_slow_reader_stops_the_reading_from_the_provider(upstream: replay.Upst
 
 def test_a_header_cannot_smuggle_another() -> None:
     async def smuggle(pool: Upstream) -> object:
-        return await pool.send("http://127.0.0.1:9/", {"x": "a\r\ny: b"}, b"", SHORT)
+        return await pool.send("http://127.0.0.1:9/", {"x": "a\r\ny: b"}, b"", SHORT, lambda: None)
 
     with pytest.raises(LLMError):
         run(smuggle)
+
+
+def test_a_compressed_answer_is_read_all_the_same(upstream: replay.Upstream) -> None:
+    upstream.answer(replay.Reply(429, {"content-encoding": "gzip"}, (gzip.compress(b"slow down"),)))
+    assert run(lambda pool: whole(pool, upstream.url)) == (429, b"slow down")
+
+
+def test_what_comes_behind_an_answer_is_no_part_of_it() -> None:
+    twice = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nEVIL"
+    assert served(twice, 2) == [(200, b"ok")] * 2
+
+
+def test_a_provider_that_was_at_work_when_it_closed_is_not_asked_again(
+    upstream: replay.Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.upstream.STALE_S", 0.05)
+    upstream.answer(HELLO, replay.Reply(head=False, ending="cut", first_byte_s=0.15))
+
+    async def warm_then_work(pool: Upstream) -> None:
+        await whole(pool, upstream.url)
+        await whole(pool, upstream.url, timeouts=Timeouts(2, 5, 5))
+
+    with pytest.raises(LLMError) as caught:
+        run(warm_then_work)
+    assert caught.value.code == "provider_cut_off"
+    assert len(upstream.requests) == 2
+
+
+def test_it_is_told_when_a_request_is_on_its_way(upstream: replay.Upstream) -> None:
+    told: list[bool] = []
+
+    async def refused(pool: Upstream) -> None:
+        await pool.send(replay.refused_url(), {}, b"", SHORT, lambda: told.append(False))
+
+    async def silent(pool: Upstream) -> None:
+        await pool.send(upstream.url, {}, b"", SHORT, lambda: told.append(True))
+
+    upstream.answer(replay.SILENCE)
+    for call in (refused, silent):
+        with pytest.raises(LLMError):
+            run(call)
+    assert told == [True]

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
 from gateway.ledger.hold import Ceiling, Hold, Ledger
-from gateway.ledger.store import Bill, Budget, Holder, Record, Store
+from gateway.ledger.store import Ask, Bill, Budget, Granted, Holder, Record, Refused, Settled, Store, StoreDown
 from translators.errors import LLMError
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +40,14 @@ def bill(held: Hold, cost: int) -> Bill:
 
 async def held_now(store: Store) -> int:
     return sum(balance.held_nanousd for balance in await store.balances(["key:key_1"]))
+
+
+async def nothing_held(store: Store) -> None:
+    for _ in range(500):
+        if not await held_now(store):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("something stays held")
 
 
 async def test_what_is_held_is_given_back_when_the_bill_is_settled(store: Store) -> None:
@@ -147,3 +155,61 @@ async def test_a_caller_who_goes_while_the_store_is_at_it_leaves_nothing_held(st
     await gone("r3", lambda: asyncio.sleep(0.1))  # within the line
     await ledger.settle(bill(kept, 10))
     assert (await hold(ledger, store, holder, "r4")).nanousd == 600
+
+
+class Failing:
+    """A store that is out of reach for its next `failures` settles or reserves; a reserve is applied all the same."""
+
+    def __init__(self, store: Store, failures: int) -> None:
+        self._store, self.failures = store, failures
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def reserve(self, ask: Ask) -> Granted | Refused:
+        answer = await self._store.reserve(ask)
+        self._fail()
+        return answer
+
+    async def settle(self, bill: Bill) -> Settled:
+        self._fail()
+        return await self._store.settle(bill)
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreDown("gone")
+
+
+async def test_a_bill_that_was_not_taken_is_taken_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.hold.CATCH_UP_S", 0.01)
+    failing = Failing(store, 0)
+    ledger = Ledger(cast(Store, failing), 0, time.time)
+    held = await hold(ledger, store, await a_key(store), "r1")
+    failing.failures = 3
+    ledger.settle_later(bill(held, 250))
+    await nothing_held(store)
+    (balance,) = await store.balances(["key:key_1"])
+    assert balance.spent_nanousd == 250
+
+
+async def test_a_reserve_whose_answer_was_lost_is_given_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.hold.CATCH_UP_S", 0.01)
+    ledger = Ledger(cast(Store, Failing(store, 1)), 0, time.time)
+    holder = await a_key(store)
+    with pytest.raises(StoreDown):
+        await hold(ledger, store, holder, "r1")
+    await nothing_held(store)
+    await ledger.close()
+    assert (await hold(ledger, store, holder, "r2")).nanousd == 600
+
+
+async def test_what_costs_nothing_waits_for_nobody(store: Store) -> None:
+    ledger = Ledger(store, 30, time.time)
+    holder = await a_key(store)
+    kept = await hold(ledger, store, holder, "r1")
+    waiting = asyncio.ensure_future(hold(ledger, store, holder, "r2"))
+    await asyncio.sleep(0.1)
+    assert (await hold(ledger, store, holder, "r3", Ceiling(0, 0, 0, whole=True))).nanousd == 0
+    await ledger.settle(bill(kept, 10))
+    await waiting
