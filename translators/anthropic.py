@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from translators import anthropic_messages, anthropic_schema
+from translators import anthropic_messages, closed_schema
 from translators.anthropic_answer import Decoder, error, response
 from translators.anthropic_blocks import object_of
 from translators.anthropic_messages import wire_name
@@ -70,7 +70,7 @@ OUTCOMES: Table = {
     "metadata": Outcome("dropped", "Anthropic stores no answers to label"),
     "modalities": Outcome("refused", "Claude answers in text only"),
     "moderation": Outcome("refused", "Anthropic runs no moderation model beside an answer"),
-    "n": Outcome("refused", "Anthropic answers once a request"),
+    "n": Outcome("translated", "n parallel calls, under one hold", apart=("always",)),
     "parallel_tool_calls": Outcome("translated", "tool_choice.disable_parallel_tool_use"),
     "prediction": Outcome("dropped", "Anthropic has no predicted outputs"),
     "presence_penalty": Outcome("dropped", "Anthropic has no penalties"),
@@ -164,11 +164,14 @@ def betas(body: Json) -> tuple[str, ...]:
 
 
 def messages_body(
-    chat: Json, endpoint: Endpoint, remembered: Mapping[str, Any] = NONE
+    chat: Json, endpoint: Endpoint, remembered: Mapping[str, Any] = NONE, table: Table = OUTCOMES
 ) -> tuple[Json, Context, tuple[Dropped, ...]]:
-    """The body of a Messages request (`messages` last, where it grows), what the answer needs, and what is lost."""
+    """The body of a Messages request (`messages` last, where it grows), what the answer needs, and what is lost.
+
+    `table` holds another host's outcomes.
+    """
     facts = endpoint.facts
-    report = list(judge(chat, OUTCOMES, facts, endpoint.unsupported))
+    report = list(judge(chat, table, facts, endpoint.unsupported))
     without = frozenset(lost.feature for lost in report)
     asked = {name: value for name, value in chat.items() if value is not None and name not in without}
     if asked.get("response_format") and f"format:{asked['response_format']['type']}" in without:
@@ -286,12 +289,12 @@ def _function(function: Json, path: str, facts: ModelFacts, report: list[Dropped
         made["description"] = function["description"]
     parameters = function.get("parameters")
     if function.get("strict") and facts.structured_output:
-        made["input_schema"] = anthropic_schema.enforced(
+        made["input_schema"] = closed_schema.enforced(
             {"properties": {}, **(parameters or {}), "type": "object"}, losses
         )
         made["strict"] = True
     else:
-        made["input_schema"] = anthropic_schema.tool_input(parameters, losses)
+        made["input_schema"] = closed_schema.tool_input(parameters, losses)
         if function.get("strict"):
             report.append(Dropped(f"{path}.strict", "this model does not enforce schemas"))
     if losses:
@@ -345,7 +348,7 @@ def _tool_choice(asked: Json, tools: list[Json], report: list[Dropped]) -> Json 
             choice = {"type": "tool", "name": wire_name(name)}
         case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(allowed)}}:
             names = {wire_name(_named(tool)) for tool in allowed}
-            tools[:] = [tool for tool in tools if tool.get("name") in names]
+            tools[:] = [tool for tool in tools if isinstance(tool.get("name"), str) and tool["name"] in names]
             choice = ({"type": "any"} if mode == "required" else {"type": "auto"}) if tools else None
         case {"name": str(name)}:
             choice = {"type": "tool", "name": wire_name(name)}
@@ -393,7 +396,7 @@ def _output_format(asked: Json, facts: ModelFacts, report: list[Dropped]) -> tup
     if not facts.structured_output:
         return {}, schema
     losses: set[str] = set()
-    made = anthropic_schema.enforced(schema, losses)
+    made = closed_schema.enforced(schema, losses)
     if losses:
         report.append(Dropped("response_format.json_schema.schema", f"not enforced: {', '.join(sorted(losses))}"))
     return {"format": {"type": "json_schema", "schema": made}}, None
@@ -408,7 +411,7 @@ def _json_tool(schema: Json, tools: list[Json], choice: Json | None) -> tuple[st
     made = {
         "name": name,
         "description": "Gives the final answer.",
-        "input_schema": anthropic_schema.tool_input(schema, set()),
+        "input_schema": closed_schema.tool_input(schema, set()),
     }
     tools.append(made)
     if choice is not None and choice["type"] in ("any", "tool"):

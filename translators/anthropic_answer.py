@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from translators import sse
+from translators import deltas, sse
 from translators.anthropic_blocks import KEPT, Reply, object_of
 from translators.completion import Chunks, choice, completion
 from translators.errors import Kind, LLMError, of_status
@@ -144,12 +144,12 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     made: Json = {"content": None}
     for index, block in enumerate(message["content"]):
         if isinstance(block, dict):
-            _add(made, reply.start(index, block))
-            _add(made, reply.stop(index))
+            deltas.add(made, reply.start(index, block))
+            deltas.add(made, reply.stop(index))
     native = message.get("stop_reason")
     native = native if isinstance(native, str) else None
-    deltas, reason = reply.finish(native, message)
-    _add(made, deltas)
+    last, reason = reply.finish(native, message)
+    deltas.add(made, last)
     if made.keys() == {"content"} and made["content"] is None:
         made["content"] = ""
     for call in made.get("tool_calls") or ():
@@ -168,34 +168,6 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
         usage,
         reply.remember(native),
     )
-
-
-def _add(message: Json, deltas: Iterator[Json] | list[Json]) -> None:
-    """Puts deltas together as the SDKs' accumulators do."""
-    for delta in deltas:
-        for name, value in delta.items():
-            before = message.get(name)
-            if isinstance(before, str) and isinstance(value, str):
-                message[name] = before + value
-            elif isinstance(value, list):
-                _add_entries(message.setdefault(name, []), value)
-            elif name == "function_call" and isinstance(before, dict):
-                before["arguments"] += value["arguments"]
-            else:
-                message[name] = value
-
-
-def _add_entries(entries: list[Json], more: list[Json]) -> None:
-    for entry in more:
-        if entry["index"] == len(entries):
-            entries.append(entry)
-            continue
-        before = entries[entry["index"]]
-        for name in ("text", "signature"):
-            if name in entry:
-                before[name] = before.get(name, "") + entry[name]
-        if "function" in entry:
-            before["function"]["arguments"] += entry["function"]["arguments"]
 
 
 # Streams.
@@ -282,9 +254,9 @@ class Decoder:
         self._raw_usage |= {name: value for name, value in usage.items() if value is not None}
         self.usage = usage_of(self._raw_usage)
 
-    def _hand_out(self, deltas: Iterator[Json] | list[Json], frames: list[bytes]) -> None:
-        for delta in deltas:
-            self.output_bytes += _spoken(delta)
+    def _hand_out(self, told: Iterator[Json] | list[Json], frames: list[bytes]) -> None:
+        for delta in told:
+            self.output_bytes += deltas.spoken_bytes(delta)
             if not self.started and "content" not in delta:
                 delta = {"content": None, **delta}
             self.started = True
@@ -294,8 +266,8 @@ class Decoder:
         self.done = True
         native = self._stop.get("stop_reason")
         native = native if isinstance(native, str) else None
-        deltas, reason = self._reply.finish(native, self._stop)
-        self._hand_out(deltas, frames)
+        last, reason = self._reply.finish(native, self._stop)
+        self._hand_out(last, frames)
         self.started = True
         frames += self._chunks.finish(reason, native)
         self.remember = self._reply.remember(native)
@@ -309,13 +281,3 @@ def _event(data: bytes) -> Json:
     except orjson.JSONDecodeError:
         raise LLMError("bad_upstream", "The provider's stream holds an event that is not valid JSON") from None
     return event if isinstance(event, dict) else {}
-
-
-def _spoken(delta: Json) -> int:
-    """UTF-8 bytes of text, reasoning and arguments in a delta."""
-    said = [delta.get("content") or "", delta.get("reasoning_content") or ""]
-    said += [call["function"]["arguments"] for call in delta.get("tool_calls") or () if "function" in call]
-    said += [call["custom"]["input"] for call in delta.get("tool_calls") or () if "custom" in call]
-    if "function_call" in delta:
-        said.append(delta["function_call"]["arguments"])
-    return sum(len(text.encode(errors="surrogatepass")) for text in said)

@@ -32,7 +32,13 @@ FINISH = {
     "model_context_window_exceeded": "length",
     "refusal": "content_filter",
 }
-KEPT = ("stop_sequence", "stop_details", "container", "context_management", "diagnostics")
+KEPT: dict[str, type] = {
+    "stop_sequence": str,
+    "stop_details": dict,
+    "container": dict,
+    "context_management": dict,
+    "diagnostics": dict,
+}
 
 
 def object_of(raw: Json, name: str) -> Json:
@@ -79,7 +85,7 @@ class Reply:
         opened = self._open[index] = _Block(block, index, self._length)
         match block:
             case {"type": "text"}:
-                opened.citations = [dict(found) for found in block.get("citations") or () if isinstance(found, dict)]
+                opened.citations = _objects(block.get("citations"))
                 yield from self._say(block.get("text"))
             case {"type": "thinking"}:
                 self._detail(opened, "reasoning.text")
@@ -135,7 +141,9 @@ class Reply:
     def finish(self, native: str | None, kept: Json) -> tuple[list[Json], str]:
         """The last deltas and OpenAI's finish reason."""
         deltas = [delta for index in sorted(self._open) for delta in self.stop(index)]
-        last: Json = {name: kept[name] for name in KEPT if kept.get(name)}
+        last: Json = {
+            name: kept[name] for name, kind in KEPT.items() if kept.get(name) and isinstance(kept[name], kind)
+        }
         explanation = object_of(kept, "stop_details").get("explanation")
         if native == "refusal" and isinstance(explanation, str) and explanation:
             last["refusal"] = explanation
@@ -268,6 +276,10 @@ class Reply:
         yield {
             "server_tool_blocks": [{**block, "index": self._next("server_tool_blocks"), "block_index": opened.index}]
         }
+
+
+def _objects(value: object) -> list[Json]:
+    return [dict(found) for found in value if isinstance(found, dict)] if isinstance(value, list) else []
 
 
 def _parsed(text: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from anthropic import transform_schema
 
-from translators.anthropic_schema import MAX_DEPTH, enforced, tool_input
+from translators.closed_schema import MAX_DEPTH, enforced, tool_input
 from translators.errors import LLMError
 
 Json = dict[str, Any]

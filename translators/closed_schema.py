@@ -1,4 +1,4 @@
-"""A JSON schema made to fit what Anthropic enforces: closed objects, few keywords; the rest is told in descriptions.
+"""A JSON schema made to fit what Claude is held to: closed objects, few keywords; the rest is told in descriptions.
 
 Source: anthropic 2.11, lib/_parse/_transform.py, which does the same for pydantic models.
 """

@@ -1,0 +1,393 @@
+"""Bedrock's Converse and ConverseStream, for every model there: the request. `bedrock_answer` reads what comes back.
+
+Source: botocore 1.44, bedrock-runtime 2023-09-30, ConverseRequest. Parameters that Converse has no word for go into
+`additionalModelRequestFields` in the words of the model's maker (ModelFacts.own_words): Claude's as recorded, Nova's
+from docs.aws.amazon.com (nova2-userguide, using-converse-api), gpt-oss's as Bedrock lists them (vercel/ai#11467).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from translators import bedrock_media, bedrock_tools, bedrock_turns
+from translators.bedrock_answer import Decoder, error, response
+from translators.errors import LLMError
+from translators.exchange import NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
+from translators.outcomes import Dropped, Outcome, Table, judge
+
+__all__ = ["OUTCOMES", "Decoder", "error", "media_urls", "request", "response"]
+
+Json = dict[str, Any]
+
+MAX_TOKENS = 4096  # where thinking needs a bound, and neither the client nor the facts say one
+LEAST_BUDGET = 1024  # anthropic 2.11, types/thinking_config_enabled_param.py
+BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 65536}  # tokens
+EFFORTS = tuple(BUDGETS)
+JSON_OBJECT = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
+PASSED_ON = {  # extensions, in Converse's words
+    "additionalModelResponseFieldPaths": list,
+    "guardrailConfig": dict,
+    "performanceConfig": dict,
+    "promptVariables": dict,
+}
+
+OUTCOMES: Table = {
+    "messages": Outcome("translated", "system and messages"),
+    "model": Outcome("translated", "the model id, inference profile or ARN in the path"),
+    "audio": Outcome("refused", "Converse does not speak"),
+    "frequency_penalty": Outcome("dropped", "Converse has no penalties"),
+    "function_call": Outcome("translated", "toolConfig.toolChoice"),
+    "functions": Outcome("translated", "toolConfig.tools; the call comes back as function_call"),
+    "logit_bias": Outcome("refused", "Converse has no logit_bias"),
+    "logprobs": Outcome("refused", "Converse reports no log probabilities"),
+    "max_completion_tokens": Outcome("translated", "inferenceConfig.maxTokens"),
+    "max_tokens": Outcome("translated", "inferenceConfig.maxTokens"),
+    "metadata": Outcome("translated", "requestMetadata, as far as its characters allow"),
+    "modalities": Outcome("refused", "what Converse answers with cannot be chosen"),
+    "moderation": Outcome("refused", "Converse has guardrails instead: guardrailConfig"),
+    "n": Outcome("translated", "n parallel calls, under one hold", apart=("always",)),
+    "parallel_tool_calls": Outcome("translated", "tool_choice.disable_parallel_tool_use, where Claude takes it"),
+    "prediction": Outcome("dropped", "Converse has no predicted outputs"),
+    "presence_penalty": Outcome("dropped", "Converse has no penalties"),
+    "prompt_cache_key": Outcome("dropped", "Bedrock's cache needs no key"),
+    "prompt_cache_options": Outcome("translated", "cachePoint: implicit mode sets one behind the last message"),
+    "prompt_cache_retention": Outcome("dropped", "Bedrock keeps cache entries 5 minutes or 1 hour"),
+    "reasoning_effort": Outcome("translated", "outputConfig.effort, or what the model's maker calls it"),
+    "response_format": Outcome("translated", "outputConfig.textFormat"),
+    "safety_identifier": Outcome("translated", "requestMetadata.user"),
+    "seed": Outcome("dropped", "Converse samples without a seed"),
+    "service_tier": Outcome("translated", "serviceTier"),
+    "stop": Outcome("translated", "inferenceConfig.stopSequences"),
+    "store": Outcome("dropped", "Bedrock stores no answers"),
+    "stream": Outcome("translated", "ConverseStream"),
+    "stream_options": Outcome("translated", "the usage frame is ours"),
+    "temperature": Outcome("translated", "inferenceConfig.temperature, at most 1", "sampling", "dropped"),
+    "tool_choice": Outcome("translated", "toolConfig.toolChoice; none leaves the tools out, where it can be"),
+    "tools": Outcome("translated", "toolConfig.tools"),
+    "top_logprobs": Outcome("refused", "Converse reports no log probabilities"),
+    "top_p": Outcome("translated", "inferenceConfig.topP", "sampling", "dropped"),
+    "user": Outcome("translated", "requestMetadata.user"),
+    "verbosity": Outcome("dropped", "Converse has no verbosity"),
+    "web_search_options": Outcome("refused", "Converse has no web search; Nova's is the systemTool nova_grounding"),
+    # extensions, in Anthropic's and in Converse's words
+    "cache_control": Outcome("translated", "cachePoint behind the last message"),
+    "thinking": Outcome("translated", "additionalModelRequestFields.thinking"),
+    "top_k": Outcome("translated", "additionalModelRequestFields, in the model's own words", "sampling", "dropped"),
+    "additionalModelRequestFields": Outcome("translated", "as it is"),
+    "requestMetadata": Outcome("translated", "as it is"),
+    **{name: Outcome("translated", "as it is") for name in PASSED_ON},
+    "role:system": Outcome("translated", "system; a later one in its place"),
+    "role:developer": Outcome("translated", "system; a later one in its place"),
+    "role:user": Outcome("translated", "user"),
+    "role:assistant": Outcome("translated", "assistant"),
+    "role:tool": Outcome("translated", "toolResult"),
+    "role:function": Outcome("translated", "toolResult"),
+    "part:text": Outcome("translated", "text"),
+    "part:refusal": Outcome("translated", "text"),
+    "part:image_url": Outcome("translated", "image, inline or in S3; URLs are fetched here", needs="vision"),
+    "part:file": Outcome("translated", "document, inline or in S3 (s3://…); URLs are fetched here"),
+    "part:input_audio": Outcome("translated", "audio", needs="audio"),
+    "part:video_url": Outcome("translated", "video, inline or in S3; URLs are fetched here"),
+    "part:assistant_audio": Outcome("refused", "Bedrock knows no audio by OpenAI's id"),
+    "tool:function": Outcome("translated", "toolSpec"),
+    "tool:custom": Outcome("translated", "toolSpec with one string; a grammar is told, not enforced"),
+    "tool:systemTool": Outcome("translated", "as it is"),
+    "format:text": Outcome("translated", "the default"),
+    "format:json_object": Outcome("translated", "an instruction in system: not enforced"),
+    "format:json_schema": Outcome("translated", "outputConfig.textFormat, or a forced tool that is unwrapped"),
+}
+
+
+def media_urls(chat: Json, endpoint: Endpoint) -> tuple[str, ...]:
+    """Images, documents and videos by http(s) URL: Bedrock takes bytes or S3 addresses."""
+    return bedrock_media.urls(chat)
+
+
+def request(
+    chat: Json, endpoint: Endpoint, media: Mapping[str, Media] = NONE, remembered: Mapping[str, Any] = NONE
+) -> UpstreamRequest:
+    """POST /model/{id}/converse or /converse-stream; without an API key it is still to be signed (gateway.aws).
+
+    Raises LLMError("invalid_request") for what would change the meaning.
+    """
+    body, context, dropped = _body(chat, endpoint, media, remembered)
+    operation = "converse-stream" if chat.get("stream") else "converse"
+    headers = {"content-type": "application/json"}
+    if endpoint.api_key:
+        headers["authorization"] = f"Bearer {endpoint.api_key}"
+    headers |= {name.lower(): value for name, value in endpoint.headers.items()}
+    try:
+        encoded = orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise LLMError("invalid_request", "The request is nested deeper than 254 levels") from None
+    path = (
+        f"/model/{quote(endpoint.model, safe='-._~')}/{operation}"  # an ARN's slashes and colons too, as botocore does
+    )
+    return UpstreamRequest(f"{endpoint.base_url}{path}", headers, encoded, context, dropped)
+
+
+def _body(
+    chat: Json, endpoint: Endpoint, media: Mapping[str, Media], remembered: Mapping[str, Any]
+) -> tuple[Json, Context, tuple[Dropped, ...]]:
+    """The body (`messages` last, where it grows), what the answer needs, and what is lost."""
+    facts = endpoint.facts
+    report = list(judge(chat, OUTCOMES, facts, endpoint.unsupported))
+    without = frozenset(lost.feature for lost in report)
+    asked = {name: value for name, value in chat.items() if value is not None and name not in without}
+    if asked.get("response_format") and f"format:{asked['response_format']['type']}" in without:
+        del asked["response_format"]
+    output, json_schema = _output_format(asked, facts, report)
+    tooling = bedrock_tools.tooling(asked, endpoint, json_schema, without, report)
+    limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
+    thinking, level = _thinking(asked, facts, limit or facts.max_output_tokens or MAX_TOKENS, tooling.forced, report)
+    thinking, system, turns = _conversation(asked, facts, (media, without), remembered, thinking, report)
+    if asked.get("response_format", {}).get("type") == "json_object":
+        system = [*system, {"text": JSON_OBJECT}]
+    turns[-1]["content"] += _last_point(asked)
+    inference = _inference(asked, facts, limit, thinking, report)
+    if level and facts.own_words not in ("nova", "openai"):
+        output["effort"] = level
+    own = _own_fields(asked, facts, thinking, level, report) | tooling.own_fields
+    given = asked.get("additionalModelRequestFields")
+    optional = {
+        "additionalModelRequestFields": {**own, **(given if isinstance(given, dict) else {})},
+        "inferenceConfig": inference,
+        "outputConfig": output,
+        "requestMetadata": _metadata(asked, report),
+        "serviceTier": _tier(asked, report),
+        "toolConfig": bedrock_tools.config(tooling, turns, endpoint, report),
+        "system": system,
+    }
+    body = {name: asked[name] for name, kind in PASSED_ON.items() if isinstance(asked.get(name), kind)}
+    body |= {name: value for name, value in optional.items() if value}
+    body["messages"] = turns
+    return body, _context(asked, endpoint, tooling.json_tool), tuple({lost.feature: lost for lost in report}.values())
+
+
+def _conversation(
+    asked: Json,
+    facts: ModelFacts,
+    desk: tuple[Mapping[str, Media], frozenset[str]],
+    remembered: Mapping[str, Any],
+    thinking: Json | None,
+    report: list[Dropped],
+) -> tuple[Json | None, list[Json], list[Json]]:
+    """Thinking as it can be for these messages, `system` and the turns. `desk`: what was fetched, what is left out."""
+
+    def turns_with(reasoning: bool) -> tuple[list[Json], list[Json]]:
+        return bedrock_turns.conversation(
+            asked["messages"], facts, remembered, bedrock_media.Desk(*desk), reasoning=reasoning, report=report
+        )
+
+    system, turns = turns_with(_is_on(thinking, facts))
+    if turns[-1]["role"] == "assistant" and not facts.prefill:
+        why = "`messages`: this model cannot carry on an assistant message"
+        raise LLMError("invalid_request", why, param="messages")
+    if (thinking or {}).get("type") == "enabled" and "thinking" not in asked and not _may_think(turns):
+        report.append(Dropped("reasoning_effort", "the reasoning of the last assistant message is unknown"))
+        thinking = None
+        system, turns = turns_with(False)
+    return thinking, system, turns
+
+
+def _context(asked: Json, endpoint: Endpoint, json_tool: str | None) -> Context:
+    tools = [tool for tool in asked.get("tools") or () if tool["type"] in ("function", "custom")]
+    names = [tool[tool["type"]]["name"] for tool in tools] + [tool["name"] for tool in asked.get("functions") or ()]
+    wire = {bedrock_turns.wire_name(name): name for name in names}
+    return Context(
+        model=endpoint.model,
+        include_usage=bool((asked.get("stream_options") or {}).get("include_usage")),
+        tool_names={sent: name for sent, name in wire.items() if sent != name},
+        json_tool=json_tool,
+        custom_tools=frozenset(tool["custom"]["name"] for tool in tools if tool["type"] == "custom"),
+        function_call=bool(asked.get("functions")),
+    )
+
+
+def _last_point(asked: Json) -> list[Json]:
+    """The cachePoint behind the last message, where the client wants caching as such."""
+    if "cache_control" in asked:
+        return bedrock_turns.cache_point({"cache_control": asked["cache_control"]})
+    options = asked.get("prompt_cache_options")
+    if not options or options.get("mode") == "explicit":
+        return []
+    return bedrock_turns.cache_point({"prompt_cache_breakpoint": options})
+
+
+# The answer's form.
+
+
+def _output_format(asked: Json, facts: ModelFacts, report: list[Dropped]) -> tuple[Json, Json | None]:
+    """`outputConfig`, and the schema that a forced tool must stand in for where the model has no native one."""
+    wanted = asked.get("response_format") or {}
+    if wanted.get("type") != "json_schema":
+        return {}, None
+    named = wanted["json_schema"]
+    schema = named.get("schema") or {"type": "object"}
+    described = {"description": named["description"]} if named.get("description") else {}
+    if not facts.structured_output:
+        return {}, {"title": named["name"], **described, **schema}
+    text = orjson.dumps(bedrock_tools.enforced(schema, "response_format.json_schema.schema", report)).decode()
+    structure = {"jsonSchema": {"schema": text, "name": named["name"], **described}}
+    return {"textFormat": {"type": "json_schema", "structure": structure}}, None
+
+
+# Reasoning.
+
+
+def _thinking(
+    asked: Json, facts: ModelFacts, max_tokens: int, forced: bool, report: list[Dropped]
+) -> tuple[Json | None, str | None]:
+    """Claude's `thinking`, and the level of effort, from what the model is known to take."""
+    own, effort = asked.get("thinking"), asked.get("reasoning_effort")
+    if effort is not None and effort not in (*EFFORTS, "none"):
+        why = f"`reasoning_effort` must be one of none, {', '.join(EFFORTS)}"
+        raise LLMError("invalid_request", why, param="reasoning_effort", code="invalid_value")
+    level = _level(effort, facts, report) if effort else None
+    if own is not None:
+        if not isinstance(own, dict):
+            raise LLMError("invalid_request", "`thinking` must be an object", param="thinking", code="invalid_type")
+        return own, level
+    if effort is None or facts.thinking not in ("budget", "adaptive"):
+        if effort not in (None, "none") and level is None:
+            report.append(Dropped("reasoning_effort", "this model's reasoning cannot be set here"))
+        return None, level
+    if effort == "none":
+        return (None if facts.thinking_always else {"type": "disabled"}), level
+    if forced and not facts.thinking_always:
+        report.append(Dropped("reasoning_effort", "Claude does not think where it is made to call a tool"))
+        return None, level
+    if facts.thinking == "adaptive":
+        return {"type": "adaptive", "display": "summarized"}, level
+    if max_tokens <= LEAST_BUDGET:
+        report.append(Dropped("reasoning_effort", f"needs a max_completion_tokens above {LEAST_BUDGET}"))
+        return None, level
+    return {"type": "enabled", "budget_tokens": max(LEAST_BUDGET, min(BUDGETS[effort], max_tokens * 4 // 5))}, level
+
+
+def _level(effort: str, facts: ModelFacts, report: list[Dropped]) -> str | None:
+    """The model's own level nearest to `effort`, from below where there is one."""
+    known = sorted((level for level in facts.efforts if level in EFFORTS), key=EFFORTS.index)
+    if effort == "none":
+        if not facts.thinking_always:
+            return None
+        report.append(Dropped("reasoning_effort", "this model always reasons: the least is asked for"))
+        return known[0] if known else None
+    if not known:
+        return None
+    below = [level for level in known if EFFORTS.index(level) <= EFFORTS.index(effort)]
+    level = below[-1] if below else known[0]
+    if level != effort:
+        report.append(Dropped("reasoning_effort", f"this model does not know {effort}: {level} is asked for"))
+    return level
+
+
+def _is_on(thinking: Json | None, facts: ModelFacts) -> bool:
+    kind = (thinking or {}).get("type")
+    return kind not in (None, "disabled") or (kind is None and (facts.thinking_always or facts.thinking == "adaptive"))
+
+
+def _may_think(turns: list[Json]) -> bool:
+    """With a budget, an assistant turn whose tools have just been answered must begin with thinking.
+
+    One that is prefilled may not be thought about at all.
+    Source: platform.claude.com/docs, extended-thinking, on preserving thinking blocks.
+    """
+    if turns[-1]["role"] == "assistant":
+        return False
+    results = any("toolResult" in block for block in turns[-1]["content"])
+    return not results or len(turns) < 2 or "reasoningContent" in turns[-2]["content"][0]
+
+
+def _own_fields(
+    asked: Json, facts: ModelFacts, thinking: Json | None, level: str | None, report: list[Dropped]
+) -> Json:
+    """What goes into additionalModelRequestFields, in the words of the model's maker."""
+    made: Json = {"thinking": thinking} if thinking else {}
+    off = asked.get("reasoning_effort") == "none"
+    match facts.own_words:
+        case "nova" if level or off:
+            made["reasoningConfig"] = (
+                {"type": "enabled", "maxReasoningEffort": level} if level else {"type": "disabled"}
+            )
+        case "openai" if level:
+            made["reasoning_effort"] = level
+    if (top_k := asked.get("top_k")) is None:
+        return made
+    if facts.own_words == "nova":
+        made["inferenceConfig"] = {"topK": top_k}
+    elif facts.own_words == "anthropic" and (thinking or {}).get("type") in (None, "disabled"):
+        made["top_k"] = top_k
+    else:
+        report.append(Dropped("top_k", "cannot be set for this model as it is asked"))
+    return made
+
+
+# Sampling and the rest.
+
+
+def _inference(asked: Json, facts: ModelFacts, limit: int | None, thinking: Json | None, report: list[Dropped]) -> Json:
+    """inferenceConfig: temperature (0 to 1 there) and topP as far as they may stand beside each other and thinking.
+
+    Source for Claude: platform.claude.com/docs, extended-thinking (feature compatibility).
+    """
+    made: Json = {"maxTokens": limit} if limit else {}
+    if not limit and (thinking or {}).get("type") == "enabled":  # the budget must be below a limit that is known
+        made["maxTokens"] = facts.max_output_tokens or MAX_TOKENS
+    temperature, top_p = asked.get("temperature"), asked.get("top_p")
+    if (thinking or {}).get("type") not in (None, "disabled"):
+        if temperature not in (None, 1):
+            report.append(Dropped("temperature", "cannot be set while Claude thinks"))
+        if top_p is not None and top_p < 0.95:
+            report.append(Dropped("top_p", "cannot be set while Claude thinks"))
+        temperature, top_p = None, top_p if top_p is not None and 0.95 <= top_p < 1 else None
+    elif temperature is not None and top_p is not None and facts.own_words == "anthropic":
+        if top_p != 1:
+            report.append(Dropped("top_p", "temperature is set, and newer Claudes take only one of the two"))
+        top_p = None
+    if temperature is not None:
+        made["temperature"] = min(temperature, 1)
+        if temperature > 1:
+            report.append(Dropped("temperature", "Converse's highest is 1"))
+    if top_p is not None:
+        made["topP"] = top_p
+    stop = asked.get("stop")
+    if sequences := [text for text in ([stop] if isinstance(stop, str) else stop or ()) if text]:
+        made["stopSequences"] = sequences
+    return made
+
+
+def _tier(asked: Json, report: list[Dropped]) -> Json:
+    """ServiceTierType; `auto` is left to Bedrock."""
+    tier = asked.get("service_tier")
+    if tier in ("default", "flex", "priority", "reserved"):
+        return {"type": tier}
+    if tier not in (None, "auto"):
+        report.append(Dropped("service_tier", f"Bedrock has no {tier} tier"))
+    return {}
+
+
+_KEY = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")  # RequestMetadata's keys and values
+_MOST_ENTRIES = 16
+
+
+def _metadata(asked: Json, report: list[Dropped]) -> Json:
+    """requestMetadata, which is written to Bedrock's invocation log."""
+    given = asked.get("requestMetadata")
+    made: Json = dict(given) if isinstance(given, dict) else {}
+    user = asked.get("safety_identifier") or asked.get("user")
+    if asked.get("user") not in (None, user):
+        report.append(Dropped("user", "safety_identifier is set, and goes by the same name"))
+    wanted = {**({"user": user} if user else {}), **(asked.get("metadata") or {})}
+    for name, value in wanted.items():
+        fits = isinstance(value, str) and _KEY.fullmatch(name) and (not value or _KEY.fullmatch(value))
+        if fits and len(made) < _MOST_ENTRIES:
+            made.setdefault(name, value)
+        else:
+            feature = "metadata" if name in (asked.get("metadata") or {}) else "user"
+            feature = "safety_identifier" if feature == "user" and asked.get("safety_identifier") else feature
+            report.append(Dropped(feature, f"{name!r} is not what requestMetadata takes"))
+    return made
