@@ -18,7 +18,15 @@ from translators.errors import LLMError
 from translators.exchange import Context, Endpoint, Json, Media, UpstreamRequest
 from translators.gemini_answer import Decoder, response
 from translators.gemini_error import error
-from translators.gemini_tools import SERVER_TOOLS, answer_schema, has_functions, needs_json_tool, toolbox, wire_names
+from translators.gemini_tools import (
+    SERVER_TOOLS,
+    VERTEX_TOOLS,
+    answer_schema,
+    has_functions,
+    needs_json_tool,
+    toolbox,
+    wire_names,
+)
 from translators.gemini_turns import fetched_urls, turns
 from translators.outcomes import Dropped, Outcome, Table, judge
 
@@ -38,7 +46,11 @@ OUTCOMES: Table = {
     "metadata": Outcome("dropped", "Gemini keeps no metadata"),
     "modalities": Outcome("translated", "responseModalities; audio comes alone, without its transcript"),
     "moderation": Outcome("refused", "OpenAI's own moderation; see the extension safety_settings"),
-    "n": Outcome("translated", "candidateCount; refused for models that think by level, which have none"),
+    "n": Outcome(
+        "translated",
+        "candidateCount; n parallel calls for a stream, and for models that think by level, which have none",
+        apart=("stream", "level"),
+    ),
     "parallel_tool_calls": Outcome("dropped", "Gemini always may call in parallel; false is reported"),
     "prediction": Outcome("dropped", "Gemini takes no predicted output"),
     "presence_penalty": Outcome("translated", "presencePenalty", needs="sampling", otherwise="dropped"),
@@ -87,6 +99,7 @@ OUTCOMES: Table = {
     "tool:function": Outcome("translated", "functionDeclarations, parametersJsonSchema"),
     "tool:custom": Outcome("translated", "a function of one string; a grammar is described, not enforced"),
     **{f"tool:{kind}": Outcome("translated", field) for kind, field in SERVER_TOOLS.items()},
+    **{f"tool:{kind}": Outcome("refused", "Vertex alone has it") for kind in VERTEX_TOOLS},
     # response formats
     "format:text": Outcome("translated", "the default"),
     "format:json_object": Outcome("translated", "responseMimeType; refused beside functions before Gemini 3"),
@@ -140,13 +153,14 @@ def request(
 
 
 def content_body(
-    chat: Json, endpoint: Endpoint, media: Mapping[str, Media], remembered: Mapping[str, Any]
+    chat: Json, endpoint: Endpoint, media: Mapping[str, Media], remembered: Mapping[str, Any], table: Table = OUTCOMES
 ) -> tuple[Json, Context, tuple[Dropped, ...]]:
     """The body of generateContent, the same for both methods, what its answer's side must know, and what was left out.
 
-    `remembered` is what gemini_answer kept, by tool-call id or recall.text_key. Raises as `request`.
+    `remembered` is what gemini_answer kept, by tool-call id or recall.text_key; `table` another host's outcomes. Raises
+    as `request`.
     """
-    left_out = judge(chat, OUTCOMES, endpoint.facts, endpoint.unsupported)
+    left_out = judge(chat, table, endpoint.facts, endpoint.unsupported)
     gone = {each.feature for each in left_out}
     dropped = [each for each in left_out if each.feature != "parallel_tool_calls" or not chat["parallel_tool_calls"]]
     asked = {key: value for key, value in chat.items() if key not in gone and value is not None}
@@ -205,10 +219,7 @@ def _sampling(asked: Json, endpoint: Endpoint, dropped: list[Dropped]) -> Json:
             raise LLMError("invalid_request", f"`stop`: at most {MAX_STOPS} sequences for this model", param="stop")
         config["stopSequences"] = stops
     if asked.get("n", 1) != 1:
-        if endpoint.facts.thinking == "level":  # 400 "Multiple candidates is not enabled for this model" (Gemini 3)
-            _unsupported("n", "it gives one answer only", endpoint, dropped)
-        else:
-            config["candidateCount"] = asked["n"]
+        config["candidateCount"] = asked["n"]
     if asked.get("logprobs"):
         config["responseLogprobs"] = True
         if asked.get("top_logprobs"):

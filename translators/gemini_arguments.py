@@ -61,8 +61,8 @@ def _set(here: Any, step: str | int, value: Any) -> None:
 
 
 def _integral(value: Any) -> Any:
-    """Numbers come as doubles: 3.0 is 3 to a schema that says integer."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    """Numbers come as doubles: 3.0 is 3 to a schema that says integer. Beyond 2^53 a double counts no integers."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53 else value
 
 
 def _steps(path: str) -> list[str | int]:

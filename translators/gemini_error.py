@@ -114,4 +114,4 @@ def _seconds(value: object) -> float | None:
         found = float(str(value).removesuffix("s"))
     except ValueError:
         return None
-    return found if 0 <= found < float("inf") else None
+    return found if 0 <= found < 1e9 else None

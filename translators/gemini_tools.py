@@ -29,6 +29,7 @@ SERVER_TOOLS = {
     "file_search": "fileSearch",
     "computer_use": "computerUse",
 }
+VERTEX_TOOLS = {"enterprise_web_search": "enterpriseWebSearch", "retrieval": "retrieval"}  # models.py, _Tool_to_vertex
 JSON_TOOL = "json_answer"  # the function that stands in for response_format
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")  # types.FunctionDeclaration.name
@@ -108,7 +109,7 @@ def toolbox(chat: Json, endpoint: Endpoint, names: Mapping[str, str], gone: Set[
             declared.append(_custom_declaration(tool["custom"], names, path, dropped))
             custom.add(tool["custom"]["name"])
         else:
-            server.append({SERVER_TOOLS[kind]: tool.get(kind) or {}})
+            server.append({(SERVER_TOOLS | VERTEX_TOOLS)[kind]: tool.get(kind) or {}})
             dropped += [Dropped(f"{path}.{key}", "unknown here") for key in tool if key not in ("type", kind)]
     if "functions" not in gone:
         for at, function in enumerate(chat.get("functions") or ()):
@@ -122,7 +123,10 @@ def toolbox(chat: Json, endpoint: Endpoint, names: Mapping[str, str], gone: Set[
         ]
     config = _calling(chat, endpoint, names, declared, strict, dropped)
     json_tool = None
-    if config.get("mode") != "ANY" and needs_json_tool(chat, endpoint, gone):  # a call that must come is no answer
+    needed = needs_json_tool(chat, endpoint, gone)
+    if needed and config.get("mode") == "ANY":
+        dropped.append(Dropped("response_format", "an answer that must be a call has no text to shape"))
+    elif needed:
         json_tool = _free_name(JSON_TOOL, names)
         declared.append(_json_declaration(chat["response_format"]["json_schema"], json_tool, dropped))
         config = _or_answer(config, json_tool)
@@ -264,7 +268,8 @@ def _forced(choice: str | Json) -> tuple[bool, list[str]]:
         return True, [choice[kind]["name"]]
     if kind == "allowed_tools":
         allowed = _dict(choice.get("allowed_tools"))
-        tools = [_dict(tool) for tool in allowed.get("tools") or ()]
+        given = allowed.get("tools")
+        tools = [_dict(tool) for tool in given] if isinstance(given, list) else []
         listed = [_dict(tool.get(str(tool.get("type")))).get("name") for tool in tools]
         return allowed.get("mode") == "required", [name for name in listed if isinstance(name, str)]
     if isinstance(choice.get("name"), str):

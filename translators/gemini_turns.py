@@ -99,6 +99,8 @@ def turns(
             text = "".join(part["text"] for part in _system_parts(message, at, desk))
             _add(contents, "user", [{"text": f"<system>\n{text}\n</system>"}])
         at += 1
+    if not contents:
+        raise LLMError("invalid_request", "`messages`: nothing in them can be sent to this model", param="messages")
     _prefill(messages[-1], desk)
     return Turns(system, contents, list(dict.fromkeys(desk.dropped)))
 
@@ -240,6 +242,8 @@ def _mime_of(name: str) -> str | None:
 def _file(file: Json, path: str, desk: _Desk) -> Json:
     """A file: its own bytes, or the URI (or name, `files/…`) that Google's Files API gave it."""
     name, mime = file.get("filename") or "", _mime_of(file.get("filename") or "")
+    if name:
+        desk.dropped.append(Dropped("part:file.filename", "Gemini takes no file names; the ending tells the type"))
     data, uri = file.get("file_data"), file.get("file_id")
     if not isinstance(data, str):
         uri = f"{desk.endpoint.base_url}/v1beta/{uri}" if str(uri).startswith("files/") else str(uri)

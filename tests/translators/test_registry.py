@@ -1,14 +1,29 @@
-"""Every dialect that can be configured is a whole translator."""
+"""Which dialect a host's model is asked in."""
 
 import pytest
 
-from gateway.settings import BASE_URLS, DIALECTS
-from translators.registry import TRANSLATORS
+from translators.registry import SHAPES, TRANSLATORS, spoken
 
 
-def test_what_can_be_configured_is_what_is_there() -> None:
-    assert set(DIALECTS) == set(TRANSLATORS)
-    assert set(BASE_URLS) <= set(TRANSLATORS)
+@pytest.mark.parametrize(
+    ("dialect", "publisher", "expected"),
+    [
+        ("vertex", "google", "vertex"),
+        ("vertex", "", "vertex"),
+        ("vertex", "anthropic", "vertex_anthropic"),
+        ("vertex", "meta", "vertex_openai"),
+        ("openai", "anthropic", "openai"),
+        ("vertex_anthropic", "google", "vertex_anthropic"),
+    ],
+)
+def test_a_models_publisher_decides_where_the_host_has_several_shapes(
+    dialect: str, publisher: str, expected: str
+) -> None:
+    assert spoken(dialect, publisher) == expected
+
+
+def test_every_shape_is_a_dialect() -> None:
+    assert {shape for shapes in SHAPES.values() for shape in shapes.values()} | set(SHAPES) <= set(TRANSLATORS)
 
 
 @pytest.mark.parametrize("dialect", TRANSLATORS)
