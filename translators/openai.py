@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 
@@ -46,16 +47,23 @@ def request(
 ) -> UpstreamRequest:
     """POST {base_url}/chat/completions with the client's own JSON, in its own order, and another `model`.
 
-    Extension parameters pass: only a host knows what it has no word for. `endpoint.drop` is reported.
+    With `endpoint.api_version`, Azure's older form: the deployment in the path, the key as `api-key` (openai 3.52,
+    lib/azure.py). Extension parameters pass: only a host knows what it has no word for. `endpoint.drop` is reported.
     """
     body, dropped = _body(chat, endpoint)
-    headers = {"content-type": "application/json"}
-    if endpoint.api_key is not None:
+    url, headers = f"{endpoint.base_url}/chat/completions", {"content-type": "application/json"}
+    if endpoint.api_version:
+        deployment, version = quote(endpoint.model, safe=""), quote(endpoint.api_version, safe="")
+        host = endpoint.base_url.removesuffix("/openai")
+        url = f"{host}/openai/deployments/{deployment}/chat/completions?api-version={version}"
+    if endpoint.api_key is not None and endpoint.api_version:
+        headers["api-key"] = endpoint.api_key
+    elif endpoint.api_key is not None:
         headers["authorization"] = f"Bearer {endpoint.api_key}"
     headers |= {name.lower(): value for name, value in endpoint.headers.items()}
     asked = (chat.get("stream_options") or {}).get("include_usage") is True
     context = Context(model=endpoint.model, include_usage=asked)
-    return UpstreamRequest(f"{endpoint.base_url}/chat/completions", headers, orjson.dumps(body), context, dropped)
+    return UpstreamRequest(url, headers, orjson.dumps(body), context, dropped)
 
 
 def _body(chat: Json, endpoint: Endpoint) -> tuple[Json, tuple[Dropped, ...]]:

@@ -56,6 +56,18 @@ def test_the_clients_json_goes_out_in_its_own_order_with_the_targets_model() -> 
     assert request.dropped == () and not request.context.include_usage
 
 
+def test_azures_deployments_stand_in_the_path_and_the_key_in_a_header_of_its_own() -> None:
+    request, body = sent(CHAT, base_url="https://r.openai.azure.com", model="my gpt", api_version="2024-10-21")
+    path = "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21"
+    assert request.url == f"https://r.openai.azure.com{path}"
+    assert request.headers == {"content-type": "application/json", "api-key": "k"}
+    assert body["model"] == "my gpt"
+    again, _ = sent(CHAT, base_url="https://r.openai.azure.com/openai", model="my gpt", api_version="2024-10-21")
+    assert again.url == request.url
+    token, _ = sent(CHAT, api_key=None, api_version="2024-10-21", headers={"Authorization": "Bearer t"})
+    assert token.headers == {"content-type": "application/json", "authorization": "Bearer t"}
+
+
 def test_no_key_means_no_authorization_and_the_operators_headers_win() -> None:
     request, _ = sent(CHAT, api_key=None, headers={"X-Title": "us"})
     assert request.headers == {"content-type": "application/json", "x-title": "us"}
