@@ -5,41 +5,30 @@ once content has come, or a provider has broken off in the middle of an answer t
 client that hung up blames nobody: it comes through here as a cancellation.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 
 from gateway import demo
 from gateway.ceilings import limited
+from gateway.choices import Replies, Reply
 from gateway.gateway import Gateway
 from gateway.routing import Target
-from translators import recall
+from translators import choices
 from translators.errors import LLMError
 from translators.exchange import Answer, Decoder, Json, Media, UpstreamRequest
 from translators.media import parts
+from translators.outcomes import calls
 from translators.registry import TRANSLATORS
 from translators.usage import Usage
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 LEAST_SECRET = 8  # characters; a shorter word may stand in a message by chance
-
-
-class Reply(Protocol):
-    """What a provider's reply is to us: gateway.upstream.Reply, or the demo's."""
-
-    status: int
-    headers: Mapping[str, str]
-    received_bytes: int  # of the body so far
-
-    @property
-    def complete(self) -> bool: ...
-    async def next(self, timeout_s: float | None = None) -> bytes: ...
-    async def read(self, limit: int) -> bytes: ...
-    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -50,9 +39,7 @@ class Course:
     created: int  # Unix seconds
     chat: Json
     targets: tuple[Target, ...]
-    limits: Mapping[str, int] = field(
-        default_factory=dict
-    )  # per target name: the answer's length, where the hold bounds it
+    limits: Mapping[str, int] = field(default_factory=dict)  # by target: the answer's length, where the hold bounds it
     attempts: int = 0
     target: Target | None = None  # the one that is being tried, or answered
     sent: UpstreamRequest | None = None
@@ -68,6 +55,8 @@ class Course:
     upstream_s: float = 0.0  # spent waiting for providers
     started: float = 0.0  # time.perf_counter() when the request came
     first_byte: float | None = None  # the same clock, at the first content
+    remembered: Mapping[str, Any] = field(default_factory=dict)  # signed reasoning of earlier turns, by name
+    lanes: "tuple[Course, ...]" = ()  # one for each of `n` choices, where each takes a call of its own
 
     def written(self) -> None:
         """The request is on its way."""
@@ -77,7 +66,7 @@ class Course:
         """Forget the attempt before, which came to nothing and costs nothing."""
         self.target, self.sent, self.reply, self.decoder = target, None, None, None
         self.on_its_way = self.accepted = self.broke_off = self.ended = False
-        self.reported = None
+        self.reported, self.lanes = None, ()
         self.frames.clear()
 
     def failed(self, error: LLMError) -> None:
@@ -88,6 +77,18 @@ class Course:
         self.reported = error.usage
 
     @property
+    def owes(self) -> bool:
+        """Whether the attempt is billed although it failed: the hold covers one answer, so no other is tried."""
+        if self.lanes:
+            return any(lane.owes or lane.answered for lane in self.lanes)
+        return self.broke_off or self.reported is not None
+
+    @property
+    def answered(self) -> bool:
+        """Whether any content has come."""
+        return self.answer is not None or (self.decoder is not None and self.decoder.started)
+
+    @property
     def remember(self) -> Mapping[str, Any]:
         """The signed reasoning of the answer, by the names to keep it under."""
         source = self.answer or self.decoder
@@ -95,6 +96,8 @@ class Course:
 
     def close(self) -> None:
         """Let go of the provider; cuts what is still being generated."""
+        for lane in self.lanes:
+            lane.close()
         if self.reply is not None:
             self.reply.close()
 
@@ -104,26 +107,27 @@ async def first_answer(gateway: Gateway, course: Course) -> None:
 
     Raises the last target's LLMError.
     """
-    wanted = recall.wanted(course.chat)
-    remembered = await gateway.memory.recall(wanted) if wanted else {}
     error: LLMError | None = None
     for target in course.targets:
         course.begin(target)
         try:
             media = await _media(gateway, course.chat, target)
-            course.sent = _translated(course, target, media, remembered)
+            course.sent = translated(course, target, media)
         except LLMError as refusal:  # this one cannot take it; another may
             error = error or refusal
             continue
         course.attempts += 1
         try:
-            await _attempt(gateway, course, target, course.sent)
+            if (count := _calls(course.chat, target)) > 1:
+                await _attempts_at_once(gateway, course, target, course.sent, count)
+            else:
+                await _attempt(gateway, course, target, course.sent)
             return
         except LLMError as failure:
             course.close()
             course.failed(failure)
             error = _masked(failure, target)
-            if not failure.fall_back or course.broke_off or course.reported is not None:
+            if not failure.fall_back or course.owes:
                 raise
     assert error is not None  # noqa: S101 - for the type checker: a route has at least one target
     raise error
@@ -141,12 +145,13 @@ async def _media(gateway: Gateway, chat: Json, target: Target) -> Mapping[str, M
     return media
 
 
-def _translated(
-    course: Course, target: Target, media: Mapping[str, Media], remembered: Mapping[str, Any]
-) -> UpstreamRequest:
+def translated(course: Course, target: Target, media: Mapping[str, Media]) -> UpstreamRequest:
+    """What is sent to `target`, each time where one call is one choice. Raises LLMError where it cannot take it."""
     chat = limited(course.chat, course.limits.get(target.name))
+    if _calls(chat, target) > 1:
+        chat = {name: value for name, value in chat.items() if name != "n"}
     try:
-        return TRANSLATORS[target.dialect].request(chat, target.endpoint, media, remembered)
+        return TRANSLATORS[target.dialect].request(chat, target.endpoint, media, course.remembered)
     except (orjson.JSONEncodeError, RecursionError):
         raise LLMError("invalid_request", "The request is nested too deeply to be sent on") from None
 
@@ -159,6 +164,57 @@ def _masked(error: LLMError, target: Target) -> LLMError:
     return error
 
 
+def _calls(chat: Json, target: Target) -> int:
+    return calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
+
+
+async def _attempts_at_once(
+    gateway: Gateway, course: Course, target: Target, sent: UpstreamRequest, count: int
+) -> None:
+    """One attempt for each of `count` choices; the first failure is the failure of all, and cuts the others off."""
+    apart = replace(sent, context=replace(sent.context, include_usage=False))
+    ids = choices.request_ids(course.request_id, count)
+    course.lanes = tuple(Course(id, course.created, course.chat, (target,), sent=apart) for id in ids)
+    begun = time.perf_counter()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for lane in course.lanes:
+                group.create_task(_in_lane(gateway, lane, target, apart))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        course.accepted = any(lane.accepted for lane in course.lanes)
+        course.upstream_s += time.perf_counter() - begun
+    if course.chat.get("stream"):
+        _interleaved(course, sent)
+    else:
+        course.answer = choices.merged([lane.answer for lane in course.lanes if lane.answer is not None])
+
+
+async def _in_lane(gateway: Gateway, lane: Course, target: Target, sent: UpstreamRequest) -> None:
+    try:
+        await _attempt(gateway, lane, target, sent)
+    except LLMError as failure:
+        lane.failed(failure)
+        raise
+    except asyncio.CancelledError:  # another lane failed while the provider was at work on this one
+        lane.broke_off = lane.on_its_way
+        raise
+
+
+def _interleaved(course: Course, sent: UpstreamRequest) -> None:
+    """The lanes' streams as the one of `course`, with what they have said so far."""
+    ended = {index for index, lane in enumerate(course.lanes) if lane.ended}
+    decoders = [lane.decoder for lane in course.lanes if lane.decoder is not None]
+    course.decoder = decoder = choices.Decoder(decoders, sent.context, course.created, course.request_id, ended)
+    course.reply = Replies(
+        {at: lane.reply for at, lane in enumerate(course.lanes) if lane.reply is not None and at not in ended}
+    )
+    for index, lane in enumerate(course.lanes):
+        course.frames += decoder.framed(index, lane.frames)
+    course.first_byte = min((lane.first_byte for lane in course.lanes if lane.first_byte is not None), default=None)
+
+
 async def _attempt(gateway: Gateway, course: Course, target: Target, sent: UpstreamRequest) -> None:
     translator = TRANSLATORS[target.dialect]
     begun = time.perf_counter()
@@ -168,7 +224,9 @@ async def _attempt(gateway: Gateway, course: Course, target: Target, sent: Upstr
             course.written()
             reply = demo.answer(sent.body, course.created, course.request_id)
         else:
-            reply = await gateway.upstream.send(sent.url, sent.headers, sent.body, target.timeouts, course.written)
+            credentials = gateway.credentials.get(target.provider)
+            headers = sent.headers if credentials is None else await credentials.signed(sent)
+            reply = await gateway.upstream.send(sent.url, headers, sent.body, target.timeouts, course.written)
         course.reply = reply
         if reply.status >= 300:
             raise translator.error(reply.status, reply.headers, await reply.read(MAX_ERROR_BYTES))

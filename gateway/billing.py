@@ -11,6 +11,7 @@ from gateway.estimate import prompt_estimate, text_estimate
 from gateway.ledger.hold import Hold
 from gateway.ledger.store import Bill
 from gateway.pricing import Price, Unpriced, ceiling, cost
+from translators.choices import summed
 from translators.completion import written_bytes
 from translators.usage import Usage
 
@@ -21,15 +22,19 @@ _COMPLETION = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "imag
 
 def bill(course: Course, hold: Hold, ending: str) -> Bill:
     """The bill of `course` as it stands. Nothing is due where no provider took the request."""
-    usage, estimated = observed(course, ending)
+    seen = [observed(lane, ending) for lane in course.lanes or (course,)]
+    used = [usage for usage, _ in seen if usage is not NOTHING]
+    usage, estimated = summed(used) if used else NOTHING, any(guessed for _, guessed in seen)
     target, key = course.target, hold.holder.key
     nanousd, unpriced, row = 0, False, ""
-    if target is not None and usage is not NOTHING:
+    if target is not None and used:
         if target.price is None:
             unpriced = True
         else:
             row = target.price.row
-            nanousd, unpriced = _priced(usage, target.price)
+            for each in used:  # by call: a prompt's size may decide its rate
+                nanousd_of_one, lacking = _priced(each, target.price)
+                nanousd, unpriced = nanousd + nanousd_of_one, unpriced or lacking
     now = time.perf_counter()
     return Bill(
         request_id=course.request_id,

@@ -10,6 +10,8 @@ from gateway.pricing import Price, Unpriced, affordable_output, ceiling
 from gateway.routing import Target
 from translators.errors import LLMError
 from translators.exchange import Json
+from translators.outcomes import calls
+from translators.registry import TRANSLATORS
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 LEAST_OUTPUT_TOKENS = 16  # a shorter answer is of no use to anybody
@@ -17,7 +19,10 @@ LONGEST_OUTPUT_TOKENS = 131_072  # where neither the caller nor models.yaml sets
 
 
 class Quote(NamedTuple):
-    """What a request may come to at one target. `output_tokens` is per choice, of which there are `choices`."""
+    """What a request may come to at one target. `output_tokens` is per choice, of which there are `choices`.
+
+    `input_tokens` are of all the calls that the choices take.
+    """
 
     target: Target
     price: Price | None
@@ -87,17 +92,18 @@ def _at_known_rates(quote: Quote) -> Quote:
 def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
     facts = target.endpoint.facts
     asked = asked_length(chat)
+    apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
     limits = [limit for limit in (asked, facts.max_output_tokens) if limit is not None]
     return Quote(
         target=target,
         price=target.price,
-        input_tokens=input_bound(chat, body_bytes, facts),
+        input_tokens=input_bound(chat, body_bytes, facts) * apart,
         output_tokens=min(limits) if limits else LONGEST_OUTPUT_TOKENS,
         choices=chat.get("n") or 1,
         said=bool(limits),
         tier=chat.get("service_tier"),
         special=special_rates(chat),
-        searches=search_bound(chat),
+        searches=search_bound(chat) * apart,
     )
 
 

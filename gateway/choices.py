@@ -1,0 +1,84 @@
+"""The streams of several upstream calls as one, each piece in the order in which it came (translators/choices.py)."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from translators import choices
+from translators.errors import LLMError
+
+
+class Reply(Protocol):
+    """What a provider's reply is to us: gateway.upstream.Reply, the demo's, or several in one."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def received_bytes(self) -> int:
+        """Of the body so far."""
+        ...
+
+    @property
+    def complete(self) -> bool: ...
+    async def next(self, timeout_s: float | None = None) -> bytes: ...
+    async def read(self, limit: int) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class Replies:
+    """A stream of `choices.piece`s, out of the replies that are not at their end; b"" once all are.
+
+    Each is read no further ahead than one piece. What one of them raises is raised by `next`.
+    """
+
+    status = 200
+
+    def __init__(self, replies: Mapping[int, Reply]) -> None:
+        self.headers: Mapping[str, str] = {}
+        self._replies = replies
+        self._pieces: asyncio.Queue[bytes | LLMError] = asyncio.Queue(maxsize=1)
+        self._open = len(replies)
+        self._readers: Sequence[asyncio.Task[None]] = [
+            asyncio.ensure_future(self._read(index, reply)) for index, reply in replies.items()
+        ]
+
+    async def _read(self, index: int, reply: Reply) -> None:
+        try:
+            while data := await reply.next():
+                await self._pieces.put(choices.piece(index, data))
+        except LLMError as error:
+            await self._pieces.put(error)
+        else:
+            await self._pieces.put(choices.piece(index, b""))
+
+    @property
+    def received_bytes(self) -> int:
+        return sum(reply.received_bytes for reply in self._replies.values())
+
+    @property
+    def complete(self) -> bool:
+        return all(reply.complete for reply in self._replies.values())
+
+    async def next(self, timeout_s: float | None = None) -> bytes:
+        """The next piece. Raises TimeoutError after `timeout_s` of silence, and LLMError as each reply does."""
+        if not self._open:
+            return b""
+        async with asyncio.timeout(timeout_s):
+            found = await self._pieces.get()
+        if isinstance(found, LLMError):
+            raise found
+        self._open -= len(found) == 1
+        return found
+
+    async def read(self, limit: int) -> bytes:
+        """Never: streams are read piece by piece."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Cut what is not at its end."""
+        for reader in self._readers:
+            reader.cancel()
+        for reply in self._replies.values():
+            reply.close()

@@ -1,0 +1,81 @@
+"""Several replies as one stream of pieces."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from gateway.choices import Replies
+from translators.choices import piece
+from translators.errors import LLMError
+
+
+class Scripted:
+    """A reply that gives these pieces, then its end, or raises."""
+
+    status = 200
+
+    def __init__(self, *pieces: bytes, error: LLMError | None = None, stalls: bool = False) -> None:
+        self.headers: Mapping[str, str] = {}
+        self.received_bytes = 0
+        self.complete = self.closed = False
+        self._pieces, self._error, self._stalls = list(pieces), error, stalls
+
+    async def next(self, timeout_s: float | None = None) -> bytes:
+        await asyncio.sleep(0)
+        if self._pieces:
+            self.received_bytes += len(self._pieces[0])
+            return self._pieces.pop(0)
+        if self._error is not None:
+            raise self._error
+        if self._stalls:
+            await asyncio.Event().wait()
+        self.complete = True
+        return b""
+
+    async def read(self, limit: int) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def drained(replies: Replies) -> list[bytes]:
+    found = []
+    while data := await replies.next():
+        found.append(data)
+    return found
+
+
+def test_every_piece_comes_with_its_number_and_every_end() -> None:
+    async def run() -> None:
+        replies = Replies({0: Scripted(b"a", b"b"), 2: Scripted(b"c")})
+        found = await drained(replies)
+        assert sorted(found) == sorted([piece(0, b"a"), piece(0, b"b"), piece(0, b""), piece(2, b"c"), piece(2, b"")])
+        assert replies.complete and replies.received_bytes == 3
+
+    asyncio.run(run())
+
+
+def test_what_one_raises_is_raised_and_the_others_are_cut() -> None:
+    async def run() -> None:
+        others = Scripted(b"a", stalls=True)
+        replies = Replies({0: others, 1: Scripted(error=LLMError("bad_upstream", "broken"))})
+        with pytest.raises(LLMError, match="broken"):
+            await drained(replies)
+        replies.close()
+        assert others.closed
+
+    asyncio.run(run())
+
+
+def test_silence_raises_and_loses_nothing() -> None:
+    async def run() -> None:
+        replies = Replies({0: Scripted(b"a", stalls=True)})
+        assert await replies.next() == piece(0, b"a")
+        with pytest.raises(TimeoutError):
+            await replies.next(0.01)
+        replies.close()
+        assert await Replies({}).next() == b""
+
+    asyncio.run(run())
