@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from translators.errors import LLMError
 
 if TYPE_CHECKING:
-    from translators.exchange import ModelFacts
+    from translators.exchange import Endpoint, ModelFacts
 
 Verdict = Literal["translated", "refused", "dropped"]
+Unsupported = Literal["refuse", "report"]  # what becomes of a feature that the provider has no word for
 
 
 class Outcome(NamedTuple):
@@ -22,6 +23,7 @@ class Outcome(NamedTuple):
     note: str  # what it becomes, or why it cannot
     needs: str = ""  # a boolean of ModelFacts that must hold for `verdict`; without it, `otherwise`
     otherwise: Verdict = "refused"
+    apart: tuple[str, ...] = ()  # of `n`: "always", "stream" or a way of thinking, where each answer takes its own call
 
 
 class Dropped(NamedTuple):
@@ -34,9 +36,7 @@ class Dropped(NamedTuple):
 Table = Mapping[str, Outcome]
 
 
-def judge(
-    chat: dict[str, Any], table: Table, facts: "ModelFacts", unsupported: Literal["refuse", "report"]
-) -> tuple[Dropped, ...]:
+def judge(chat: dict[str, Any], table: Table, facts: "ModelFacts", unsupported: Unsupported) -> tuple[Dropped, ...]:
     """What must be left out of `chat` for a dialect with this table; its `request` then reads only what stays.
 
     A feature that the table does not know (an extension parameter) is dropped and reported.
@@ -49,6 +49,8 @@ def judge(
             dropped[feature] = Dropped(feature, "unknown to this provider")
             continue
         verdict = outcome.verdict
+        if feature == "n" and _one_by_one(chat, outcome, facts):  # here one call is translated (`calls`)
+            verdict = "refused"
         if outcome.needs and not getattr(facts, outcome.needs):
             verdict = outcome.otherwise
         if verdict == "translated":
@@ -62,6 +64,20 @@ def judge(
             )
         dropped[feature] = Dropped(feature, outcome.note)
     return tuple(dropped.values())
+
+
+def calls(chat: dict[str, Any], table: Table, endpoint: "Endpoint") -> int:
+    """How many upstream calls the answers to `chat` take: `n` where one call gives one answer, else 1.
+
+    Each is then of `chat` without its `n`.
+    """
+    apart = "n" in endpoint.drop or _one_by_one(chat, table["n"], endpoint.facts)
+    return (chat.get("n") or 1) if apart else 1
+
+
+def _one_by_one(chat: dict[str, Any], outcome: Outcome, facts: "ModelFacts") -> bool:
+    here = {"always", facts.thinking, "stream" if chat.get("stream") else ""}
+    return bool(here.intersection(outcome.apart))
 
 
 # A value that says "nothing asked for" asks for nothing: it neither refuses nor is reported.

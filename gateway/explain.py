@@ -1,0 +1,114 @@
+"""What would become of a request, without sending or reserving anything: `?dry_run=1` and `headgate explain`."""
+
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from starlette.types import Scope
+
+from gateway import ceilings
+from gateway.attempts import Course, translated
+from gateway.ceilings import Quote
+from gateway.config import Config
+from gateway.fetch import Fetcher
+from gateway.routing import Target, targets_for
+from gateway.virtual_keys import usd
+from translators import chat_request
+from translators.errors import LLMError
+from translators.exchange import Json, Media, UpstreamRequest
+from translators.outcomes import calls
+from translators.registry import TRANSLATORS
+
+MASK = "•••"
+_SECRET = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+
+Fetch = Callable[[Sequence[str]], Awaitable[Mapping[str, Media]]]
+
+
+def asked(scope: Scope) -> bool:
+    """Whether the request is to be explained and not sent: `?dry_run=1` or `=true`."""
+    given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("dry_run", [])
+    return bool(given) and given[-1].lower() in ("1", "true")
+
+
+async def explained(
+    chat: Json,
+    quotes: Sequence[Quote],
+    usual_tokens: int,
+    fetch: Fetch,
+    remembered: Mapping[str, Any],
+    signed: Collection[str],
+    *,
+    capped: bool,
+) -> Json:
+    """For each target in order: what would be sent, what is left out and why, and the most that it can cost.
+
+    Amounts are exact USD strings. `signed` are the providers whose requests get their authentication when they are
+    sent. A target that cannot take the request says so; when none can, the first one's LLMError is raised, as it
+    would be to the caller.
+    """
+    ceiling = ceilings.highest(chat, quotes, usual_tokens)
+    limits = ceilings.lengths(quotes, ceiling.most, capped=capped)
+    course = Course("dry-run", 0, chat, tuple(quote.target for quote in quotes), limits, remembered=remembered)
+    found: list[Json] = []
+    refusals: list[LLMError] = []
+    for quote in quotes:
+        try:
+            found.append(await _target(course, quote, fetch, signed))
+        except LLMError as refusal:
+            refusals.append(refusal)
+            found.append({"target": quote.target.name, "dialect": quote.target.dialect, **refusal.body()})
+    if len(refusals) == len(found):
+        raise refusals[0]
+    return {
+        "object": "headgate.explanation",
+        "model": chat["model"],
+        "targets": found,
+        "hold": {"least_usd": usd(ceiling.least), "usual_usd": usd(ceiling.usual), "most_usd": usd(ceiling.most)},
+    }
+
+
+async def explained_by(config: Config, body: bytes) -> Json:
+    """The same for a body as a caller would send it, by a configuration alone: no key, no store, nothing remembered."""
+    chat = chat_request.parse(body)
+    targets = targets_for(config, chat["model"], 0.0)
+    quotes = ceilings.quotes(chat, len(body), targets, config.prices.unpriced)
+    settings = config.settings
+    fetcher = Fetcher(settings.fetch_allow, settings.fetch_max_bytes, settings.fetch_timeout_s)
+    try:
+        return await explained(chat, quotes, settings.usual_output_tokens, fetcher.media, {}, (), capped=True)
+    finally:
+        await fetcher.close()
+
+
+async def _target(course: Course, quote: Quote, fetch: Fetch, signed: Collection[str]) -> Json:
+    target, translator = quote.target, TRANSLATORS[quote.target.dialect]
+    urls = translator.media_urls(course.chat, target.endpoint)
+    sent = translated(course, target, await fetch(urls) if urls else {})
+    return {
+        "target": target.name,
+        "dialect": target.dialect,
+        "request": _request(sent, target, target.provider in signed),
+        "calls": calls(course.chat, translator.OUTCOMES, target.endpoint),
+        "dropped": [{"feature": drop.feature, "why": drop.why} for drop in sent.dropped],
+        "most_usd": None if quote.price is None else usd(quote.nanousd(quote.output_tokens)),
+        "price": None if quote.price is None else quote.price.row,
+        "limits": {
+            "input_tokens": quote.input_tokens,
+            "output_tokens": quote.output_tokens,
+            "choices": quote.choices,
+            "searches": quote.searches,
+        },
+    }
+
+
+def _request(sent: UpstreamRequest, target: Target, signed: bool) -> Json:
+    """The upstream request as JSON, its secrets masked: keys, and whatever the operator's own headers say."""
+    own = {name.lower() for name in target.endpoint.headers}
+    headers = {name: MASK if name.lower() in _SECRET | own else value for name, value in sent.headers.items()}
+    if signed:
+        headers["authorization"] = MASK
+    url = re.sub(r"//[^/@]+@", f"//{MASK}@", sent.url)  # a user and password in a base_url
+    return {"method": "POST", "url": url, "headers": headers, "body": orjson.loads(sent.body)}
