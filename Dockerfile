@@ -4,7 +4,7 @@ WORKDIR /src
 COPY pyproject.toml README.md routes.yaml pricing.yaml models.yaml ./
 COPY gateway gateway
 COPY translators translators
-RUN python -m venv /headgate && /headgate/bin/pip install --no-cache-dir .
+RUN python -m venv /headgate && /headgate/bin/pip install --no-cache-dir '.[bedrock,vertex]'
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home /data headgate && install -d -o headgate -g headgate /data

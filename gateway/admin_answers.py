@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from gateway.ledger.store import OnCap
+from translators.outcomes import Unsupported
 
 
 def iso(at_s: float) -> str:
@@ -56,6 +57,7 @@ class KeyAnswer(_HolderAnswer):
 
     key_alias: str | None
     team_id: str | None
+    unsupported: Unsupported | None
     key_hint: str
 
 

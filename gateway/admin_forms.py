@@ -24,6 +24,7 @@ from gateway.ledger.store import OnCap
 from gateway.ledger.windows import parse_duration
 from gateway.virtual_keys import nanousd
 from translators.errors import LLMError
+from translators.outcomes import Unsupported
 
 By = Literal["key", "team", "model", "day", "provider"]
 MAX_BUDGETS = 16  # each is a counter that every request adds to
@@ -134,6 +135,11 @@ class KeyForm(_HolderForm):
 
     key_alias: Alias | None = Field(default=None, description="a name of its own; two live keys never share one")
     team_id: str | None = Field(default=None, description="whose caps apply too")
+    unsupported: Unsupported | None = Field(
+        default=None,
+        description="what becomes of a parameter that a provider has no word for: refuse the request, or leave it out "
+        "and report it; null: as the route or the provider has it",
+    )
 
 
 class TeamForm(_HolderForm):

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import admin, listing, telemetry
 from gateway.chat import chat_completions
 from gateway.config import Config, load
+from gateway.credentials import credentials_of
 from gateway.fetch import Fetcher
 from gateway.first_run import admin_key
 from gateway.gateway import Gateway
@@ -60,6 +61,7 @@ def create_app(config: Config, store: Store) -> ASGIApp:
         ledger = Ledger(store, settings.wait_s, time.time)
         upstream = Upstream(settings.max_connections)
         fetcher = Fetcher(settings.fetch_allow, settings.fetch_max_bytes, settings.fetch_timeout_s)
+        credentials = credentials_of(config)
         gateway = Gateway(
             config=config,
             store=store,
@@ -69,6 +71,7 @@ def create_app(config: Config, store: Store) -> ASGIApp:
             usual=Usual(settings.usual_output_tokens),
             upstream=upstream,
             fetcher=fetcher,
+            credentials=credentials,
             admin_digest=digest,
             clock=time.time,
         )
@@ -79,6 +82,8 @@ def create_app(config: Config, store: Store) -> ASGIApp:
                 await asyncio.wait(running, timeout=ENDING_S)
             await upstream.close()
             await fetcher.close()
+            for each in credentials.values():
+                await each.close()
             await ledger.close()
             await store.close()
 

@@ -7,26 +7,30 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway import ceilings, telemetry
-from gateway.attempts import Course, Reply, fell_silent, first_answer
+from gateway import ceilings, explain, telemetry
+from gateway.attempts import Course, fell_silent, first_answer
 from gateway.billing import bill, completion_tokens
+from gateway.choices import Reply
 from gateway.client import STREAM_HEADERS, Client, feature_list, read_body
 from gateway.estimate import unbounded
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, cancelled_by_hang_up
 from gateway.ledger.hold import Ceiling, Hold
 from gateway.ledger.store import Bill, Holder, StoreDown
-from gateway.routing import allowed, targets_for
+from gateway.routing import Target, allowed, targets_for
 from gateway.virtual_keys import usd
-from translators import chat_request, sse
+from translators import chat_request, recall, sse
 from translators.errors import LLMError
 from translators.exchange import Json
+from translators.registry import SIGNING
 
 RUN_OUT_S = 0.05  # for the end of a stream behind its end marker
 SETTLE_PAUSES_S = (0.05, 0.2, 1.0)  # between the tries to have a bill taken
@@ -56,14 +60,24 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
 async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Client, request_id: str) -> None:
     started = time.perf_counter()
     settings = gateway.config.settings
-    holder = await gateway.keys.holder(scope["headers"])
+    holder = await gateway.keys.holder(scope["headers"], fresh=explain.asked(scope))  # else the reserve looks
     body = await read_body(scope, receive, settings.max_body_bytes)
     chat = chat_request.parse(body)
     _check_model(holder, chat["model"])
-    targets = targets_for(gateway.config, chat["model"], random.random())  # noqa: S311 - spreads load, guards nothing
+    choose = random.random()  # noqa: S311 - spreads load, guards nothing
+    targets = targets_for(gateway.config, chat["model"], choose, holder.key.unsupported)
     _check_bounds(holder, chat)
-    quotes = ceilings.quotes(chat, len(body), targets, gateway.config.prices.unpriced)
-    course = Course(request_id, int(gateway.clock()), chat, tuple(q.target for q in quotes), started=started)
+    remembered = await _remembered(gateway, holder, chat, targets)
+    body_bytes = len(body) + sum(len(orjson.dumps(item)) for item in remembered.values())
+    quotes = ceilings.quotes(chat, body_bytes, targets, gateway.config.prices.unpriced)
+    if explain.asked(scope):
+        await client.whole(200, await _explanation(gateway, holder, chat, quotes, remembered), {})
+        return
+    course = Course(
+        *(request_id, int(gateway.clock()), chat, tuple(quote.target for quote in quotes)),
+        remembered=remembered,
+        started=started,
+    )
     hold, ending = None, "failed"
 
     def ceiling() -> Ceiling:
@@ -99,12 +113,34 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
             due = _due(course, hold, ending)
             await _settle(gateway, due)
     gateway.usual.learn(holder.key.id, due.model, completion_tokens(due.usage))
-    await gateway.memory.remember(course.remember)
+    await gateway.memory.remember(_owner(holder), course.remember)
     if course.answer is not None:  # the bill is in the store: now the client may have its answer
         headers = {**_headers(course), "x-headgate-cost-usd": usd(due.cost_nanousd)}
         await client.whole(200, course.answer.body, headers)
     else:
         await client.end(sse.DONE)
+
+
+async def _remembered(gateway: Gateway, holder: Holder, chat: Json, targets: Sequence[Target]) -> Mapping[str, Any]:
+    """The signed reasoning that this conversation is known by, where a target may want it."""
+    names = recall.wanted(chat) if any(target.dialect in SIGNING for target in targets) else ()
+    return await gateway.memory.recall(_owner(holder), names) if names else {}
+
+
+def _owner(holder: Holder) -> str:
+    """Whose reasoning a request may bring back: its team's, or its key's where that has no team."""
+    return holder.key.team_id or holder.key.id
+
+
+async def _explanation(
+    gateway: Gateway, holder: Holder, chat: Json, quotes: Sequence[ceilings.Quote], remembered: Mapping[str, Any]
+) -> bytes:
+    told = await explain.explained(
+        *(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]), gateway.fetcher.media, remembered),
+        gateway.credentials.keys(),
+        capped=any(not budget.soft for record in holder.records for budget in record.budgets),
+    )
+    return orjson.dumps(told)
 
 
 @asynccontextmanager
@@ -188,18 +224,16 @@ async def _settle(gateway: Gateway, due: Bill) -> None:
 
 
 def _check_model(holder: Holder, model: str) -> None:
-    for record in (holder.key, holder.team):
-        if record is not None and not allowed(record.models, model):
+    for record in holder.records:
+        if not allowed(record.models, model):
             whose = "API key" if record.kind == "key" else "team"
             raise LLMError("permission", f"This {whose} may not use the model `{model}`", param="model")
 
 
 def _check_bounds(holder: Holder, chat: Json) -> None:
     """What makes a host spend without a bound, or ask another model, is not for a key that is bound itself."""
-    records = [record for record in (holder.key, holder.team) if record is not None]
-    if any(record.models or any(not budget.soft for budget in record.budgets) for record in records) and (
-        name := unbounded(chat)
-    ):
+    name = unbounded(chat)
+    if name and any(record.models or any(not budget.soft for budget in record.budgets) for record in holder.records):
         message = f"`{name}` is not for a key with a budget or a list of models: nothing bounds what it leads to"
         raise LLMError("invalid_request", message, param=name, code="unsupported_parameter")
 

@@ -18,7 +18,7 @@ from gateway.operations import OPERATIONS, answer
 from translators.errors import LLMError
 
 Json = dict[str, Any]
-CLEARED = ("alias", "team", "models", "max-budget", "budget-duration", "budgets", "expires", "metadata")
+CLEARED = ("alias", "team", "unsupported", "models", "max-budget", "budget-duration", "budgets", "expires", "metadata")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-# --- serve, check
+# --- serve, check, explain
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -61,6 +61,39 @@ def _check(args: argparse.Namespace) -> int:
     for name, variable in config.off.items():
         print(f"off: {name} ({variable} is not set)")
     return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    try:
+        chat = json.loads(sys.stdin.read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LLMError("invalid_request", f"{args.file} cannot be read as JSON: {error}") from None
+    if args.model and isinstance(chat, dict):
+        chat["model"] = args.model
+    told = asyncio.run(_explained_there(args.url, chat) if args.url else _explained_here(args, chat))
+    print(json.dumps(told, indent=2, ensure_ascii=False))
+    return 0
+
+
+async def _explained_there(url: str, chat: Json) -> Json:
+    from gateway.fetch import admin_call
+
+    key = os.environ.get("HEADGATE_KEY")
+    if not key:
+        raise LLMError("authentication", f"set HEADGATE_KEY to a virtual key of {url}")
+    told: Json = await admin_call(url, key, "POST", "/v1/chat/completions", {"dry_run": "1"}, chat)
+    return told
+
+
+async def _explained_here(args: argparse.Namespace, chat: Json) -> Json:
+    from gateway.config import ConfigErrors, load
+    from gateway.explain import explained_by
+
+    try:
+        config = load(args.routes, args.pricing, None, os.environ)
+    except ConfigErrors as faults:
+        raise LLMError("invalid_request", f"the configuration is broken:\n{faults}") from None
+    return await explained_by(config, json.dumps(chat).encode())
 
 
 def _broken(faults: Sequence[object]) -> int:
@@ -121,7 +154,7 @@ def _usage(args: argparse.Namespace) -> int:
 
 def _given(args: argparse.Namespace) -> Json:
     """The body that the options spell: only what was given."""
-    names = ("alias", "team", "models", "max_budget", "budget_duration", "budgets", "expires", "metadata")
+    names = [name.replace("-", "_") for name in CLEARED]
     values = {name: getattr(args, name, None) for name in names}
     return {_field(args.kind, name): value for name, value in values.items() if value is not None}
 
@@ -190,7 +223,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_between(1, 65_535), default=4000)
     serve.add_argument("--workers", type=_between(1, 256), default=1, help="processes")
     check = _command(commands, "check", "say what is wrong in the configuration, without starting", _check)
-    for command in (serve, check):
+    explain = _command(commands, "explain", "what would be sent for a request, and the most it could cost", _explain)
+    explain.add_argument("file", metavar="FILE", help="a chat completion's body, JSON; - reads it from standard input")
+    explain.add_argument("--model", help="in place of the file's")
+    explain.add_argument(
+        "--url", default=os.environ.get("HEADGATE_URL"), help="a running gateway, with HEADGATE_KEY; else this computer"
+    )
+    for command in (serve, check, explain):
         command.add_argument("--routes", type=Path, help="a routes.yaml in place of the default")
         command.add_argument("--pricing", type=Path, help="a pricing.yaml in place of the default")
     _add_records(commands, "key", "virtual keys")
@@ -234,6 +273,8 @@ def _add_fields(command: argparse.ArgumentParser, kind: str) -> None:
     command.add_argument("--alias")
     if kind == "key":
         command.add_argument("--team", metavar="ID", help="the team whose caps apply too")
+        what = "what becomes of parameters that a provider has no word for; else as the route or provider has it"
+        command.add_argument("--unsupported", choices=("refuse", "report"), help=what)
     command.add_argument("--model", action="append", dest="models", metavar="PATTERN", help="may be repeated")
     command.add_argument("--max-budget", metavar="USD")
     command.add_argument("--budget-duration", metavar="1d", help="1h, 1d, 1w, 1mo …; without it: the total")

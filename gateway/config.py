@@ -1,8 +1,8 @@
 """The three YAML files, read and checked whole: every fault of each is named, with its line and what would be right.
 
 `${NAME}` and `${NAME:-default}` (a default may hold another) are expanded in the string values of routes.yaml, after
-parsing. A name that is unset, or set to nothing, in a provider's `api_key` or `base_url` turns that provider off;
-elsewhere it is a fault.
+parsing. A name that is unset, or set to nothing, in a provider's `api_key`, `base_url`, `project` or `region`
+turns that provider off; elsewhere it is a fault.
 """
 
 import re
@@ -26,7 +26,7 @@ from gateway.settings import Path as Where
 Checked = TypeVar("Checked", bound=BaseModel)
 
 _SECRET = frozenset({"api_key", "headers"})  # what stands there is not repeated in a message
-_SWITCHES = ("api_key", "base_url")  # without its value, a provider is off
+_SWITCHES = ("api_key", "base_url", "project", "region")  # without its value, a provider is off
 _SHAPES = {  # pydantic's word for a fault → ours, where its own speaks of Python
     "missing": "is required here",
     "model_type": "must be a mapping (name: value)",

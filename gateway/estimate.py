@@ -71,17 +71,27 @@ def search_bound(chat: Json) -> int:
     """The most server-side searches that an answer to `chat` is held for; 0 when it has no such tool."""
     tools = [tool for tool in chat.get("tools") or () if tool["type"] not in _CLIENT_TOOLS and "search" in tool["type"]]
     named = [use for tool in tools if isinstance(use := tool.get("max_uses"), int) and use > 0]
-    unnamed = len(tools) - len(named) + (chat.get("web_search_options") is not None)
+    unnamed = len(tools) - len(named) + (chat.get("web_search_options") is not None) + _plugged(chat)
     return sum(named) + (SEARCHES if unnamed else 0)
 
 
+def _plugged(chat: Json) -> int:
+    """OpenRouter's searching plugins."""
+    plugins = chat.get("plugins")
+    named = [each for each in plugins if isinstance(each, dict)] if isinstance(plugins, list) else []
+    return sum(each.get("id") == "web" for each in named)
+
+
 # Extension parameters by which hosts search, sample or route at the caller's expense: xAI's and Perplexity's search,
-# OpenRouter's plugins, models and route (openrouter.ai/docs, api-reference), vLLM's best_of.
-UNBOUNDED = ("best_of", "data_sources", "models", "plugins", "route", "search_parameters")
+# OpenRouter's models and route (openrouter.ai/docs, api-reference), vLLM's best_of.
+UNBOUNDED = ("best_of", "data_sources", "models", "route", "search_parameters")
 
 
 def unbounded(chat: Json) -> str | None:
     """The first parameter of `chat` whose cost nothing bounds, or which names another model to be paid for."""
+    plugins = chat.get("plugins")
+    if plugins and not (isinstance(plugins, list) and len(plugins) == _plugged(chat)):
+        return "plugins"
     return next((name for name in UNBOUNDED if chat.get(name)), None)
 
 

@@ -4,6 +4,8 @@ A model is looked for as `provider/model`, then by its name alone; then by that 
 add: a folder before it (`models/`, `anthropic/`), a variant behind it (`:free`), a date or `-latest`; dots and dashes
 count as the same there (`claude-sonnet-4.5`). Then comes the longest pattern that covers it, then a model of which
 nothing is known. A row that names a host (`groq/…`) is for that host alone.
+
+`publishers` says who made a model whose name does not: a host of many makers' models is asked in the maker's shape.
 """
 
 import re
@@ -40,6 +42,9 @@ class Listed(BaseModel):
     pdf: bool = True
     audio: bool = False
     video: bool = False
+    strict_tools: bool = True
+    own_words: Literal["", "anthropic", "nova", "openai"] = ""
+    serial_tools: bool = False
 
 
 class ModelList(BaseModel):
@@ -48,6 +53,7 @@ class ModelList(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: dict[str, Listed] = {}
+    publishers: dict[str, str] = {}
 
 
 _FIELDS = tuple(field.name for field in fields(ModelFacts))
@@ -58,6 +64,7 @@ class Facts:
 
     def __init__(self, listed: ModelList) -> None:
         self._rows: Mapping[str, Listed] = listed.models
+        self._publishers = sorted(listed.publishers.items(), key=lambda item: len(item[0]), reverse=True)
         self._bare = {_bare(name): name for name in listed.models if "*" not in name and "/" not in name}
         patterns = [name for name in listed.models if "*" in name]
         self._patterns = sorted(patterns, key=len, reverse=True)
@@ -69,6 +76,11 @@ class Facts:
         """The facts of `model` at `provider`."""
         name = self._named(provider, model)
         return ModelFacts() if name is None else _facts(self._rows[name])
+
+    def publisher(self, model: str) -> str:
+        """Who made `model`, in Google's words: the folder in its name, else by the longest pattern; "" when unknown."""
+        folder, slash, _ = model.partition("/")
+        return folder if slash else next((who for name, who in self._publishers if covers(name, model)), "")
 
     def _named(self, provider: str, model: str) -> str | None:
         full = f"{provider}/{model}"

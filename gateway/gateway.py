@@ -1,9 +1,10 @@
 """What the endpoints need, in one frozen value: made in `lifespan`, handed over in the request's state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.config import Config
+from gateway.credentials import Credentials
 from gateway.fetch import Fetcher
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
@@ -25,5 +26,6 @@ class Gateway:
     usual: Usual
     upstream: Upstream
     fetcher: Fetcher
+    credentials: Mapping[str, Credentials]  # by provider, of those that need more than a key
     admin_digest: str  # of the admin key
     clock: Callable[[], float]  # Unix seconds

@@ -64,9 +64,7 @@ class Keys:
 
 def _check(holder: Holder) -> None:
     now = time.time()
-    for record in (holder.key, holder.team):
-        if record is None:
-            continue
+    for record in holder.records:
         if record.revoked:
             raise refused(record, "revoked")
         if record.expires is not None and record.expires <= now:

@@ -123,6 +123,8 @@ def _changed(record: Record, form: KeyForm | TeamForm) -> Record:
             update["alias"] = form.key_alias
         if "team_id" in given:
             update["team_id"] = form.team_id
+        if "unsupported" in given:
+            update["unsupported"] = form.unsupported
     return record.model_copy(update=update | {"budgets": _budgets(record.budgets, form)})
 
 
@@ -245,7 +247,13 @@ async def _with_balances(store: Store, record: Record) -> tuple[Record, Spending
 
 def _key(record: Record, spending: Spending, now_s: float) -> KeyAnswer:
     shown = _shown(record, spending, now_s)
-    return KeyAnswer(key_alias=record.alias, team_id=record.team_id, key_hint=record.hint, **shown)
+    return KeyAnswer(
+        key_alias=record.alias,
+        team_id=record.team_id,
+        unsupported=record.unsupported,
+        key_hint=record.hint,
+        **shown,
+    )
 
 
 def _team(record: Record, spending: Spending, now_s: float) -> TeamAnswer:

@@ -11,12 +11,14 @@ from functools import lru_cache
 from itertools import accumulate
 
 from gateway.config import Config
-from gateway.price_list import covers
+from gateway.price_list import Row, covers
 from gateway.pricing import Price, price
 from gateway.settings import DEMO, Route, Weighted
 from gateway.upstream import Timeouts
 from translators.errors import LLMError
-from translators.exchange import Endpoint
+from translators.exchange import Endpoint, ModelFacts
+from translators.outcomes import Unsupported
+from translators.registry import spoken
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,9 +39,12 @@ class Target:
         return f"{self.provider}/{self.model}"
 
 
-def targets_for(config: Config, model: str, choose: float) -> tuple[Target, ...]:
+def targets_for(
+    config: Config, model: str, choose: float, unsupported: Unsupported | None = None
+) -> tuple[Target, ...]:
     """Who may answer for `model`, in the order to be asked. `choose`, in [0, 1), draws the first of a weighted route.
 
+    `unsupported` is the key's own word, which goes before the route's and the provider's; None: it has none.
     Providers that are off are left out. Raises LLMError("not_found") for a name that leads nowhere, or to nobody who is
     on; the message then names the variables that are missing.
     """
@@ -49,7 +54,7 @@ def targets_for(config: Config, model: str, choose: float) -> tuple[Target, ...]
     for spelled in dict.fromkeys(named):  # a fallback that is a target as well is asked once
         provider, _, upstream = spelled.partition("/")
         if provider not in config.off:
-            found.append(_target(config, name, provider, _carried(name, model, upstream)))
+            found.append(_target(config, name, provider, _carried(name, model, upstream), unsupported))
     if not found:
         lacking = sorted({config.off[spelled.partition("/")[0]] for spelled in named})
         why = f"no provider for it is configured ({', '.join(lacking)} not set)"
@@ -124,30 +129,63 @@ def _ordered(config: Config, route: Route, choose: float) -> tuple[Weighted, ...
 
 
 @lru_cache(maxsize=4096)
-def _target(config: Config, route_name: str, provider: str, model: str) -> Target:
+def _target(config: Config, route_name: str, provider: str, model: str, unsupported: Unsupported | None) -> Target:
     settings = config.settings.providers[provider]
     route = config.settings.routes.get(route_name)
-    unsupported = (route.unsupported if route else None) or settings.unsupported
+    unsupported = unsupported or (route.unsupported if route else None) or settings.unsupported
     timeouts = (route.timeouts if route else None) or settings.timeouts
-    row = config.prices.find(provider, model, route_name)
+    publisher = config.facts.publisher(model)
+    dialect = spoken(settings.dialect, publisher)
+    # there the models of the two makers with a shape of their own are listed without them
+    listed = model.removeprefix(f"{publisher}/") if dialect in ("vertex", "vertex_anthropic") else model
+    if model.startswith("arn:"):  # Bedrock's: behind its last slash is the profile or model that it names
+        listed = model.rpartition("/")[2]
+    facts, row = _known(config, provider, dialect.partition("_")[0], listed, route_name)
     return Target(
         provider,
         model,
         route_name,
-        settings.dialect,
+        dialect,
         Endpoint(
             provider=provider,
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value() if settings.api_key else None,
             model=model,
-            facts=config.facts.lookup(provider, model),
+            facts=facts,
             headers=settings.headers,
             unsupported=unsupported,
+            region=settings.region,
+            project=settings.project,
+            location=settings.location,
+            api_version=settings.api_version,
             drop=settings.drop,
             rename=settings.rename,
             stream_usage=settings.stream_usage,
         ),
-        price(*row, settings.service_tier, settings.region) if row else None,
+        price(*row, settings.service_tier, settings.region or _place(settings.location)) if row else None,
         Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s),
         timeouts.total_s,
     )
+
+
+_HOSTS = ("bedrock", "openrouter", "vertex")  # dialects that one host alone speaks
+
+
+def _known(
+    config: Config, provider: str, host: str, model: str, route_name: str
+) -> tuple[ModelFacts, tuple[str, Row] | None]:
+    """What a model there accepts, and its price: as listed for the provider itself, else for the host that it is at.
+
+    One host may be several providers, each with a region or an account of its own.
+    """
+    own, row = f"{provider}/", config.prices.find(provider, model, route_name)
+    if host not in _HOSTS or host == provider:
+        return config.facts.lookup(provider, model), row
+    if row is None or not row[0].startswith(own):
+        row = config.prices.find(host, model, route_name)
+    return config.facts.lookup(provider if own + model in config.facts else host, model), row
+
+
+def _place(location: str) -> str:
+    """A Vertex location as the price list knows it: every endpoint but the global one has the regional price."""
+    return "regional" if location not in ("", "global") else location

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
+from translators.outcomes import Unsupported
 from translators.registry import TRANSLATORS
 
 DIALECTS = tuple(TRANSLATORS)
@@ -16,9 +18,9 @@ BASE_URLS = {
     "openai": "https://api.openai.com/v1",
     "anthropic": "https://api.anthropic.com",
     "gemini": "https://generativelanguage.googleapis.com",
+    "openrouter": "https://openrouter.ai/api/v1",
 }
 
-Unsupported = Literal["refuse", "report"]  # what becomes of a feature that the provider has no word for
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -52,7 +54,11 @@ class Provider(_Written):
     unsupported: Unsupported = "refuse"
     timeouts: Timeouts = Timeouts()
     service_tier: str = "default"  # what this account's requests get when none is asked for
-    region: str = ""  # where this account's requests run, for prices that depend on it; "": anywhere
+    region: str = ""  # where this account's requests run: Bedrock's, and for prices that depend on it; "": anywhere
+    project: str = ""  # Vertex's; with an api_key it may be left out
+    location: Annotated[str, Field(pattern="^[a-z0-9-]*$")] = ""  # Vertex's: a region, us, eu or global
+    credentials: str = ""  # Vertex's: a file of Google's; "": the application default credentials
+    api_version: str = ""  # Azure's deployments (openai, then base_url is the host alone); Vertex's v1 or v1beta1
 
     @field_validator("dialect")
     @classmethod
@@ -78,8 +84,48 @@ class Provider(_Written):
     @classmethod
     def _has_a_url(cls, written: Any) -> Any:
         if isinstance(written, dict) and not written.get("base_url"):
-            return written | {"base_url": BASE_URLS.get(str(written.get("dialect")), "")}
+            dialect, location = str(written.get("dialect")), str(written.get("location") or "global")
+            url = _vertex_url(location) if _is_vertex(dialect) else BASE_URLS.get(dialect, "")
+            if dialect == "bedrock":
+                url = _bedrock_url(written.get("region"))
+            return written | {"base_url": url}
         return written
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_a_project(cls, written: Any) -> Any:
+        if isinstance(written, dict) and _is_vertex(str(written.get("dialect"))):
+            if "project" not in written and not written.get("api_key"):
+                raise ValueError("vertex needs a `project`, or an `api_key`")
+            return {**written, "location": written.get("location") or "global"}
+        return written
+
+    @field_validator("credentials")
+    @classmethod
+    def _is_a_file(cls, path: str) -> str:
+        if path and not FilePath(path).is_file():
+            raise ValueError(f"there is no file {path!r}")
+        return path
+
+
+def _bedrock_url(region: Any) -> str:
+    """Source: botocore 1.44, data/bedrock-runtime/…/endpoint-rule-set-1.json."""
+    if region is None:
+        raise ValueError("bedrock needs a `region`, such as us-east-1, or a `base_url`")
+    return f"https://bedrock-runtime.{region}.amazonaws.com{'.cn' if str(region).startswith('cn-') else ''}"
+
+
+def _is_vertex(dialect: str) -> bool:
+    return dialect.startswith("vertex")
+
+
+def _vertex_url(location: str) -> str:
+    """Source: google-genai 3.4 (_api_client.py) and anthropic 2.11 (lib/vertex), which agree."""
+    if location == "global":
+        return "https://aiplatform.googleapis.com"
+    if location in ("us", "eu"):
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"
 
 
 class Weighted(_Written):

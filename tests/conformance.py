@@ -18,6 +18,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import ValidationError
 
+from tests.losses import losses
 from tests.recorded import Api, Call, Choice, Json, Said, api, openai
 from tests.replay import body_of
 from translators.errors import LLMError
@@ -53,12 +54,13 @@ class Run(NamedTuple):
 
 def faults(row: Json, kind: Api, translator: Translator) -> Iterator[str]:
     """All that is wrong with what `translator` makes of the row, each in a few words."""
-    body = body_of(row)
     try:
+        body = body_of(row)
         if row["response"]["status"] >= 400:
             yield from _error_faults(row, body, translator)
         elif row["stream"]:
-            yield from _stream_faults(kind, body, translator, truncated="stream_truncated" in row["features"])
+            truncated = "stream_truncated" in (row.get("features") or ())
+            yield from _stream_faults(kind, body, translator, truncated=truncated)
         else:
             yield from _whole_faults(kind, body, translator)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
@@ -67,7 +69,7 @@ def faults(row: Json, kind: Api, translator: Translator) -> Iterator[str]:
 
 def _error_faults(row: Json, body: bytes, translator: Translator) -> Iterator[str]:
     status = row["response"]["status"]
-    error = translator.error(status, row["response"]["headers"], body)
+    error = translator.error(status, row["response"].get("headers") or {}, body)
     our_key = status in (401, 403, 407) or b"API_KEY_INVALID" in body  # Google says it with a 400
     expected = 502 if our_key else {504: 504, 529: 503}.get(status, 502 if status >= 500 else status)
     if error.status != expected:
@@ -102,6 +104,8 @@ def _whole_faults(kind: Api, body: bytes, translator: Translator) -> Iterator[st
         yield "the error inside the 200 was lost"
         return
     yield from differences(said, openai(answer.body), answer.usage)
+    if kind.read is not openai:
+        yield from losses(body, [json.loads(answer.body)], binary=False)
     if kind.read is not openai or _valid(ChatCompletion, [json.loads(body)]) is None:
         fault = _valid(ChatCompletion, [json.loads(answer.body)])
         if fault:
@@ -112,7 +116,10 @@ def _stream_faults(kind: Api, body: bytes, translator: Translator, *, truncated:
     said = kind.read(body)
     run = decoded(translator, body, len(body) or 1)
     lf, crlf = body.replace(b"\r\n", b"\n"), body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    for name, data, size in (("byte by byte", body, 1), ("every 7th", body, 7), ("LF", lf, 1), ("CRLF", crlf, 5)):
+    cuts = [("byte by byte", body, 1), ("every 7th", body, 7)]
+    if not _is_binary(body):
+        cuts += [("LF", lf, 1), ("CRLF", crlf, 5)]
+    for name, data, size in cuts:
         other = decoded(translator, data, size)
         if (other.body, other.usage) != (run.body, run.usage) or str(other.error) != str(run.error):
             yield f"not the same when cut {name}: {other.error}"
@@ -128,7 +135,12 @@ def _stream_faults(kind: Api, body: bytes, translator: Translator, *, truncated:
     quiet = decoded(translator, body, len(body) or 1, include_usage=False)
     if any(chunk.get("usage") and not chunk["choices"] for chunk in map(_chunk, quiet.frames)):
         yield "a usage chunk that was not asked for"
-    yield from _invented_endings(kind, lf, translator)
+    yield from _invented_endings(kind, body if _is_binary(body) else lf, translator)
+
+
+def _is_binary(body: bytes) -> bool:
+    """AWS's event stream: its first byte is the highest of a length."""
+    return body[:1] == b"\0"
 
 
 def decoded(translator: Translator, body: bytes, size: int, *, include_usage: bool = True) -> Run:
@@ -224,6 +236,7 @@ def _manners(run: Run, kind: Api, body: bytes, said: Said) -> Iterator[str]:
         yield from (f"rebuilt: {fault}" for fault in _rebuilt_faults(said, rebuilt))
     if not relayed:
         yield from _openai_manners(chunks)
+        yield from losses(body, chunks, binary=_is_binary(body))
 
 
 def _data_lines(body: bytes) -> list[bytes]:
@@ -285,7 +298,7 @@ def _rebuilt_faults(said: Said, rebuilt: Said) -> Iterator[str]:
 
 def _invented_endings(kind: Api, body: bytes, translator: Translator) -> Iterator[str]:
     """Cut off behind each event: an error, or nothing that the provider itself had not said by then."""
-    ends = [at + 2 for at in range(len(body)) if body.startswith(b"\n\n", at)][:-1]
+    ends = _ends(body)[:-1]
     for end in ends[:: max(1, len(ends) // MOST_CUTS)]:
         run = decoded(translator, body[:end], end)
         if run.error is not None:
@@ -297,14 +310,27 @@ def _invented_endings(kind: Api, body: bytes, translator: Translator) -> Iterato
             return
 
 
+def _ends(body: bytes) -> list[int]:
+    """Where each event of a stream ends."""
+    if not _is_binary(body):
+        return [at + 2 for at in range(len(body)) if body.startswith(b"\n\n", at)]
+    ends, at = list[int](), 0
+    while at < len(body):
+        at += int.from_bytes(body[at : at + 4])
+        ends.append(at)
+    return ends
+
+
 # ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def rows(folder: Path) -> Iterator[tuple[Json, Api]]:
-    """Every row of every file of an API that some dialect here speaks."""
+    """Every row of every file of an API that some dialect here speaks; what is passed over is said on stderr."""
     for path in sorted(folder.glob("*.jsonl")):
         kind = api(path.name.removesuffix(".jsonl"), set(TRANSLATORS))
-        if kind is not None:
+        if kind is None:
+            print(f"{path.name}: no dialect here speaks this API", file=sys.stderr)
+        else:
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
                     yield json.loads(line), kind
@@ -318,7 +344,7 @@ def judged(exchanges: Iterable[tuple[Json, Api]]) -> tuple[list[Failure], dict[t
         wrong = list(faults(row, kind, TRANSLATORS[kind.dialect]))
         if wrong:
             failures.append(Failure(row["id"], kind.dialect, f"({row['api']}) {'; '.join(wrong)}"))
-        for feature in ("(all)", *row["features"]):
+        for feature in ("(all)", *(row.get("features") or ())):
             table[kind.dialect, feature][0] += not wrong
             table[kind.dialect, feature][1] += 1
     return failures, table

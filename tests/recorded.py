@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from botocore.eventstream import EventStreamBuffer  # type: ignore[import-untyped]
+
 Json = dict[str, Any]
 
 
@@ -235,13 +237,105 @@ def _gemini_candidate(made: Choice, candidate: Json, said: Said) -> None:
             made.reasoning += part.get("text", "")
         elif "text" in part:
             made.text += part["text"]
-        if "functionCall" in part and not {"partialArgs", "willContinue"} & set(part["functionCall"]):
-            call = part["functionCall"]
-            made.calls.append(Call(call.get("id") or "", call.get("name", ""), call.get("args") or {}))
+        if "functionCall" in part:
+            _gemini_call(made, part["functionCall"])
     if told := candidate.get("finishReason"):
         reason = _GEMINI_NUMBERS.get(told) or str(told)
         said.blocked = said.blocked or reason in _GEMINI_BLOCKED
         made.finish = _GEMINI_FINISH.get(reason, "content_filter" if reason in _GEMINI_BLOCKED else reason)
+
+
+def _gemini_call(made: Choice, call: Json) -> None:
+    """A call, or on Vertex its beginning, which has the name, or a further piece of it; an empty piece is its end."""
+    if "name" in call or not made.calls:
+        made.calls.append(Call(call.get("id") or "", call.get("name", ""), dict(call.get("args") or {})))
+    for piece in call.get("partialArgs") or ():
+        *folders, name = piece["jsonPath"].removeprefix("$.").split(".")
+        here = made.calls[-1].arguments
+        for folder in folders:
+            here = here.setdefault(folder, {})
+        value = next(piece[kind] for kind in piece if kind.endswith("Value"))
+        here[name] = here.get(name, "") + value if isinstance(value, str) else value
+
+
+# ── Bedrock ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_CONVERSE_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "stop",
+    "max_tokens": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+}
+
+
+def frames(body: bytes) -> Iterator[tuple[str, Json]]:
+    """The events of AWS's binary stream, each with its type, as botocore reads them."""
+    buffer = EventStreamBuffer()
+    buffer.add_data(body)
+    for message in buffer:
+        told = message.headers
+        yield told.get(":event-type") or told.get(":exception-type") or "error", json.loads(message.payload or b"{}")
+
+
+def converse(body: bytes) -> Said:
+    """A whole ConverseResponse, or the events of a ConverseStream."""
+    said = Said()
+    made = said.choice(0)
+    if body.startswith(b"{"):
+        told = json.loads(body)
+        blocks = told["output"]["message"]["content"]
+    else:
+        told, blocks = _converse_events(body, said)
+    for block in blocks:
+        _converse_block(made, block)
+    reason = told.get("stopReason")
+    made.finish = _CONVERSE_FINISH.get(reason) if reason else None
+    if made.calls and made.finish == "stop":
+        made.finish = "tool_calls"
+    usage = told.get("usage") or {}
+    said.cached_tokens = usage.get("cacheReadInputTokens") or 0
+    written = usage.get("cacheWriteInputTokens") or 0
+    said.prompt_tokens = (usage.get("inputTokens") or 0) + said.cached_tokens + written
+    said.completion_tokens = usage.get("outputTokens") or 0
+    return said
+
+
+def _converse_events(body: bytes, said: Said) -> tuple[Json, list[Json]]:
+    told: Json = {}
+    blocks: dict[int, Json] = {}
+    for kind, event in frames(body):
+        at = event.get("contentBlockIndex", 0)
+        if kind == "contentBlockStart":
+            blocks[at] = {name: {**value, "input": ""} for name, value in event["start"].items()}
+        elif kind == "contentBlockDelta":
+            _converse_delta(blocks.setdefault(at, {}), event["delta"])
+        elif kind in ("messageStop", "metadata"):
+            told |= event
+        said.failed = said.failed or kind.endswith("Exception") or kind == "error"
+    return told, [blocks[at] for at in sorted(blocks)]
+
+
+def _converse_delta(block: Json, delta: Json) -> None:
+    if "text" in delta:
+        block["text"] = block.get("text", "") + delta["text"]
+    thought = (delta.get("reasoningContent") or {}).get("text")
+    if thought is not None:
+        inner = block.setdefault("reasoningContent", {"reasoningText": {"text": ""}})["reasoningText"]
+        inner["text"] += thought
+    if "toolUse" in delta:
+        block["toolUse"]["input"] += delta["toolUse"]["input"]
+
+
+def _converse_block(made: Choice, block: Json) -> None:
+    made.text += block.get("text", "")
+    made.text += "".join(part["text"] for part in (block.get("citationsContent") or {}).get("content") or ())
+    made.reasoning += (block.get("reasoningContent") or {}).get("reasoningText", {}).get("text", "")
+    use = block.get("toolUse")
+    if use and use.get("type") != "server_tool_use":
+        told = use["input"]
+        made.calls.append(Call(use["toolUseId"], use["name"], arguments(told) if isinstance(told, str) else told))
 
 
 class Api(NamedTuple):
@@ -254,6 +348,12 @@ class Api(NamedTuple):
 APIS: dict[str, Api] = {
     "anthropic.messages": Api("anthropic", anthropic),
     "azure.anthropic.messages": Api("anthropic", anthropic),
+    "bedrock.converse": Api("bedrock", converse),
+    "bedrock.converseStream": Api("bedrock", converse),
+    "vertex.generateContent": Api("vertex", gemini),
+    "vertex.streamGenerateContent": Api("vertex", gemini),
+    "vertex.anthropic.rawPredict": Api("vertex_anthropic", anthropic),
+    "vertex.anthropic.streamRawPredict": Api("vertex_anthropic", anthropic),
     "gemini.generateContent": Api("gemini", gemini),
     "gemini.streamGenerateContent": Api("gemini", gemini),
 }
@@ -262,7 +362,9 @@ APIS: dict[str, Api] = {
 def api(name: str, dialects: set[str]) -> Api | None:
     """The API of a recordings file `name`, if one of `dialects` speaks it."""
     provider, _, kind = name.partition(".")
-    if kind in ("chat", "openai_chat"):
+    if kind == "openai_chat":  # a host's endpoint in OpenAI's shape, beside its own
+        return Api("openai", openai)
+    if kind == "chat":
         return Api(provider if provider in dialects else "openai", openai)
     found = APIS.get(name)
     return found if found is not None and found.dialect in dialects else None

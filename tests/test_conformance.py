@@ -8,6 +8,7 @@ import pytest
 
 from tests import conformance, recorded
 from tests.fixtures import made
+from tests.losses import losses
 from tests.recorded import Api, Said, api
 from tests.replay import FIXTURES, body_of, recording
 from translators import openai
@@ -59,6 +60,29 @@ def test_the_suite_sees_lost_usage() -> None:
     said = Said(prompt_tokens=3, completion_tokens=2, cached_tokens=1)
     found = list(conformance.differences(said, Said(), Usage()))
     assert found == ["prompt_tokens 0, not 3", "completion_tokens 0, not 2", "cached tokens 0, not 1"]
+
+
+def test_the_suite_sees_a_string_that_was_lost() -> None:
+    said = {"content": [{"type": "text", "text": "Hello", "citations": [{"url": "https://a.example"}]}]}
+    told = {"choices": [{"message": {"content": "Hello"}}]}
+    assert list(losses(json.dumps(said).encode(), [told], binary=False)) == [
+        "content.citations.url was lost: 'https://a.example'"
+    ]
+    cited = {"choices": [{"message": {"annotations": [{"url_citation": {"url": "https://a.example"}}]}}]}
+    assert not list(losses(json.dumps(said).encode(), [told, cited], binary=False))
+
+
+def test_odd_rows_fail_and_the_rest_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = recording("openai.chat", "02d12c1dbd4a")
+    bare = {name: value for name, value in good.items() if name not in ("request", "features")} | {"id": "bare"}
+    bare["response"] = {**good["response"], "headers": {"content-encoding": "gzip"}}
+    broken = {**bare, "id": "broken", "response": {**good["response"], "body_text": None, "body_base64": "!"}}
+    (tmp_path / "openai.chat.jsonl").write_text("\n".join(map(json.dumps, [good, bare, broken])))
+    (tmp_path / "nobody.knows.jsonl").write_text("{}")
+    assert conformance.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert "2/3" in printed.out and "FAILED  openai broken" in printed.out and "openai bare" not in printed.out
+    assert "nobody.knows.jsonl" in printed.err
 
 
 def test_prints_a_table_and_fails_for_an_unexcused_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

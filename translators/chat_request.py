@@ -82,7 +82,7 @@ def _list_of_objects(param: str, value: object) -> None:
         _wrong(param, "must be a list of objects", "invalid_type")
 
 
-def _modalities(param: str, value: object) -> None:
+def _strings(param: str, value: object) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         _wrong(param, "must be a list of strings", "invalid_type")
 
@@ -105,16 +105,6 @@ def _stream_options(param: str, value: object) -> None:
             _boolean(f"{param}.{name}", value[name])
 
 
-def _functions(param: str, value: object) -> None:
-    _list_of_objects(param, value)
-    assert isinstance(value, list)  # noqa: S101 - for the type checker
-    for at, function in enumerate(value):
-        if not isinstance(function.get("name"), str) or not function["name"]:
-            _wrong(f"{param}[{at}].name", "is required", "missing_required_parameter")
-        if function.get("parameters") is not None and not isinstance(function["parameters"], dict):
-            _wrong(f"{param}[{at}].parameters", "must be a JSON schema object", "invalid_type")
-
-
 def _tools(param: str, value: object) -> None:
     _list_of_objects(param, value)
     assert isinstance(value, list)  # noqa: S101 - for the type checker
@@ -129,6 +119,17 @@ def _tools(param: str, value: object) -> None:
             parameters = body.get("parameters")
             if parameters is not None and not isinstance(parameters, dict):
                 _wrong(f"{param}[{at}].{kind}.parameters", "must be a JSON schema object", "invalid_type")
+
+
+def _functions(param: str, value: object) -> None:
+    _list_of_objects(param, value)
+    assert isinstance(value, list)  # noqa: S101 - for the type checker
+    for at, function in enumerate(value):
+        if not isinstance(function.get("name"), str) or not function["name"]:
+            _wrong(f"{param}[{at}].name", "is required", "missing_required_parameter")
+        parameters = function.get("parameters")
+        if parameters is not None and not isinstance(parameters, dict):
+            _wrong(f"{param}[{at}].parameters", "must be a JSON schema object", "invalid_type")
 
 
 def _tool_choice(param: str, value: object) -> None:
@@ -164,7 +165,7 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "max_completion_tokens": _integer(1, MAX_TOKENS),
     "max_tokens": _integer(1, MAX_TOKENS),
     "metadata": _object,
-    "modalities": _modalities,
+    "modalities": _strings,
     "n": _integer(1, MAX_CHOICES),
     "parallel_tool_calls": _boolean,
     "prediction": _object,
@@ -276,7 +277,7 @@ def _file_part(part: Json, path: str) -> None:
     file = part.get("file")
     if not isinstance(file, dict) or not any(isinstance(file.get(name), str) for name in ("file_data", "file_id")):
         _wrong(f"{path}.file", "must hold file_data or file_id", "missing_required_parameter")
-    if not isinstance(file.get("filename", ""), str):
+    if not isinstance(file.get("filename") or "", str):
         _wrong(f"{path}.file.filename", "must be a string", "invalid_type")
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from translators.errors import LLMError
-from translators.outcomes import Dropped, Table
+from translators.outcomes import Dropped, Table, Unsupported
 from translators.usage import Usage
 
 Json = dict[str, Any]
@@ -43,6 +43,10 @@ class ModelFacts:
     pdf: bool = True
     audio: bool = False
     video: bool = False
+    strict_tools: bool = True  # holds a tool call to its schema
+    # on Bedrock:
+    own_words: Literal["", "anthropic", "nova", "openai"] = ""  # whose parameters additionalModelRequestFields takes
+    serial_tools: bool = False  # can be kept from calling tools in parallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Endpoint:
     model: str  # the provider's own name for it
     facts: ModelFacts = ModelFacts()
     headers: Mapping[str, str] = field(default_factory=dict)  # the operator's own, from routes.yaml
-    unsupported: Literal["refuse", "report"] = "refuse"
+    unsupported: Unsupported = "refuse"
     region: str = ""  # Bedrock's
     project: str = ""  # Vertex's
     location: str = ""  # Vertex's
@@ -111,10 +115,25 @@ class Answer:
 class Decoder(Protocol):
     """A provider's stream in, OpenAI's out, frame by frame (`data: {…}` and a blank line)."""
 
-    usage: Usage  # what is known so far: a broken stream is billed too
-    started: bool  # content has gone out: no other target may answer any more
-    done: bool  # the provider's end marker has come: nothing behind it counts
-    output_bytes: int  # UTF-8 bytes of text, reasoning and arguments so far, for an estimate where usage never came
+    @property
+    def usage(self) -> Usage:
+        """What is known so far: a broken stream is billed too."""
+        ...
+
+    @property
+    def started(self) -> bool:
+        """Content has gone out: no other target may answer any more."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """The provider's end marker has come: nothing behind it counts."""
+        ...
+
+    @property
+    def output_bytes(self) -> int:
+        """UTF-8 bytes of text, reasoning and arguments so far, for an estimate where usage never came."""
+        ...
 
     @property
     def remember(self) -> Mapping[str, Any]:

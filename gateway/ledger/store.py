@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from translators.outcomes import Unsupported
+
 OnCap = Literal["clamp", "refuse"]
 Kind = Literal["key", "team"]
 MAX_NANOUSD = 9_000_000 * 10**9  # a Lua number counts exactly up to 2**53: nine million dollars
@@ -38,6 +40,7 @@ class Record(BaseModel):
     alias: str | None = None
     team_id: str | None = None
     models: tuple[str, ...] = ()  # patterns; empty: every model
+    unsupported: Unsupported | None = None  # a key's; None: as the route or the provider has it
     budgets: tuple[Budget, ...] = ()
     expires: float | None = None
     revoked: bool = False
@@ -53,6 +56,11 @@ class Holder(NamedTuple):
     key: Record
     team: Record | None
     token_expires: float | None
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The key, and its team if it has one: all that must allow a request."""
+        return (self.key,) if self.team is None else (self.key, self.team)
 
 
 class Conflict(Exception):

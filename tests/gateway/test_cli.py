@@ -90,6 +90,8 @@ def test_the_life_of_a_key(run: Run, data: Path) -> None:
     assert [cap["max_budget"] for cap in made["windows"]] == ["0.1", "0.000000001", "7"]
     assert (made["expires"], made["metadata"]) == ("2031-01-01T00:00:00Z", {"owner": "ada", "share": 0.5})
     id = made["id"]
+    assert run("keys", "update", id, "--unsupported", "report")["unsupported"] == "report"
+    assert run("keys", "update", id, "--clear", "unsupported")["unsupported"] is None
     changed = run("keys", "update", id, "--max-budget", "0.2", "--clear", "budgets", "--clear", "team")
     assert (changed["max_budget"], changed["budgets"], changed["team_id"]) == ("0.2", [], None)
     assert run("keys", "show", id) == changed

@@ -90,6 +90,8 @@ def test_tools_and_formats_bring_instructions_of_their_own() -> None:
         ({"tools": [{"type": "function", "function": {"name": "search"}}]}, 0),
         ({"tools": [{"type": "code_execution"}]}, 0),
         ({"web_search_options": {}}, SEARCHES),
+        ({"plugins": [{"id": "web"}]}, SEARCHES),
+        ({"plugins": [{"id": "file-parser"}, 3]}, 0),
         ({"tools": [{"type": "google_search"}]}, SEARCHES),
         ({"tools": [{"type": "web_search_20260101", "max_uses": 3}]}, 3),
     ],

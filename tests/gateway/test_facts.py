@@ -49,6 +49,25 @@ def test_a_model_is_found_under_the_names_that_hosts_give_it(provider: str, mode
     assert facts().lookup(provider, model).max_output_tokens == limit
 
 
+@pytest.mark.parametrize(
+    ("model", "publisher"),
+    [
+        ("claude-sonnet-5-5@default", "anthropic"),
+        ("gemini-3.8-flash", "google"),
+        ("meta/llama-4", "meta"),
+        ("anthropic/unheard-of", "anthropic"),
+        ("unheard-of", ""),
+    ],
+)
+def test_who_made_a_model_is_in_its_name_or_listed(model: str, publisher: str) -> None:
+    assert SHIPPED.publisher(model) == publisher
+
+
+def test_the_longest_pattern_says_who_made_a_model() -> None:
+    made = Facts(ModelList(publishers={"a-*": "one", "a-b-*": "two"}))
+    assert [made.publisher(name) for name in ("a-c", "a-b-c", "b")] == ["one", "two", ""]
+
+
 def test_nothing_known_is_every_default() -> None:
     assert facts().lookup("nobody", "unheard-of") == ModelFacts()
     assert Facts(ModelList()).lookup("a", "b") == ModelFacts()

@@ -26,6 +26,7 @@ def test_a_key_is_made_with_everything_it_can_have(desk: Desk) -> None:
     assert made["key"].startswith("sk-hg-")
     assert made["key_hint"].endswith(made["key"][-4:])
     assert made["id"].startswith("key_")
+    assert made["unsupported"] is None
     assert made["max_budget"] == "12.000000001"
     assert made["budget_duration"] == "1mo"
     assert made["budgets"] == [

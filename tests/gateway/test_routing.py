@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, load
+from gateway.pricing import cost
 from gateway.routing import allowed, known_models, targets_for
 from translators.errors import LLMError
+from translators.usage import Usage
 
 ROUTES = """
 providers:
@@ -121,6 +123,14 @@ def test_a_target_carries_what_its_provider_and_route_say(config: Config) -> Non
     assert targets_for(config, "b/two", 0.0)[0].timeouts.idle_s == 7
 
 
+def test_the_keys_word_on_what_is_unsupported_goes_before_the_routes_and_the_providers(config: Config) -> None:
+    said = {
+        model: [targets_for(config, model, 0.0, key)[0].endpoint.unsupported for key in (None, "refuse", "report")]
+        for model in ("a/one", "mixed")
+    }
+    assert said == {"a/one": ["report", "refuse", "report"], "mixed": ["refuse", "refuse", "report"]}
+
+
 def test_two_configurations_do_not_see_each_others_targets(tmp_path: Path) -> None:
     before = config_of(tmp_path)
     assert targets_for(before, "exact", 0.0)[0].endpoint.api_key == "key-a"
@@ -160,3 +170,68 @@ def test_the_list_holds_what_can_be_asked(config: Config) -> None:
 )
 def test_a_key_may_use_what_its_patterns_cover(patterns: tuple[str, ...], model: str, may: bool) -> None:
     assert allowed(patterns, model) is may
+
+
+HOSTS = """
+providers:
+  vertex: {dialect: vertex, project: acme, location: us-east5}
+  world: {dialect: vertex, project: "${PROJECT}"}
+  azure: {dialect: openai, base_url: "https://r.openai.azure.com", api_key: k, api_version: 2024-10-21}
+"""
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Config:
+    (tmp_path / "routes.yaml").write_text(HOSTS, encoding="utf-8")
+    return load(tmp_path / "routes.yaml", None, None, {"PROJECT": "there"})
+
+
+@pytest.mark.parametrize(
+    ("model", "dialect"),
+    [
+        ("gemini-3.8-flash", "vertex"),
+        ("google/gemini-3.8-flash", "vertex"),
+        ("claude-sonnet-4-5@20250929", "vertex_anthropic"),
+        ("anthropic/claude-sonnet-4-5@20250929", "vertex_anthropic"),
+        ("meta/llama-4", "vertex_openai"),
+        ("unheard-of", "vertex"),
+    ],
+)
+def test_a_model_on_vertex_is_asked_in_its_makers_shape(hosts: Config, model: str, dialect: str) -> None:
+    (target,) = targets_for(hosts, f"vertex/{model}", 0.0)
+    assert (target.dialect, target.model, target.endpoint.model) == (dialect, model, model)
+    assert (target.endpoint.project, target.endpoint.location) == ("acme", "us-east5")
+
+
+@pytest.mark.parametrize("maker", ["", "anthropic/"])
+def test_what_vertex_asks_for_and_takes_is_its_own(hosts: Config, maker: str) -> None:
+    regional, everywhere = (
+        targets_for(hosts, f"{name}/{maker}claude-haiku-5-5", 0.0)[0] for name in ("vertex", "world")
+    )
+    assert not regional.endpoint.facts.structured_output  # Anthropic's own has it
+    assert everywhere.endpoint.location == "global"
+    assert regional.price is not None and everywhere.price is not None
+    usage = Usage(input_tokens=1000, output_tokens=1000)
+    # 1000·0.1 + 1000·0.5 = 600 µ$; a regional endpoint costs a tenth more
+    assert [cost(usage, price) for price in (everywhere.price, regional.price)] == [600_000, 660_000]
+
+
+def test_a_providers_own_price_goes_before_its_hosts(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(HOSTS + "routes: {gemini-x: world/gemini-x}", encoding="utf-8")
+    prices = {"world/mine": 1, "vertex/mine": 2, "vertex/gemini-x": 3, "gemini-x": 4, "gemini-y": 5}
+    rows = "".join(f"  {name}: {{input: {usd}}}\n" for name, usd in prices.items())
+    (tmp_path / "pricing.yaml").write_text(f"models:\n{rows}", encoding="utf-8")
+    config = load(tmp_path / "routes.yaml", tmp_path / "pricing.yaml", None, {"PROJECT": "p"})
+    found = [targets_for(config, name, 0.0)[0].price for name in ("world/mine", "gemini-x", "world/gemini-y")]
+    assert [price and price.rates.input for price in found] == [1, 3, 5]
+
+
+def test_a_project_that_is_not_in_the_environment_turns_its_provider_off(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(HOSTS, encoding="utf-8")
+    config = load(tmp_path / "routes.yaml", None, None, {})
+    assert config.off == {"world": "PROJECT"}
+
+
+def test_azures_version_reaches_the_endpoint(hosts: Config) -> None:
+    (target,) = targets_for(hosts, "azure/my-deployment", 0.0)
+    assert (target.dialect, target.endpoint.api_version) == ("openai", "2024-10-21")

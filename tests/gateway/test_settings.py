@@ -22,7 +22,7 @@ def test_every_setting_is_in_the_documentation(model: type[BaseModel]) -> None:
     missing = [name for name in model.model_fields if f"`{name}`" not in PAGE and f"{name}:" not in PAGE]
     missing = [name for name in missing if not (model is Weighted and f"{{model, {name}}}" in PAGE)]
     assert not missing
-    assert "models:" in PAGE and set(ModelList.model_fields) == {"models"}
+    assert "models:" in PAGE and set(ModelList.model_fields) == {"models", "publishers"}
 
 
 @pytest.mark.parametrize("model", [Settings, Provider, Timeouts])
@@ -34,7 +34,9 @@ def test_the_documented_defaults_are_the_real_ones(model: type[BaseModel]) -> No
 
 @pytest.mark.parametrize("dialect", sorted(TRANSLATORS))
 def test_every_dialect_can_be_configured_and_is_documented(dialect: str) -> None:
-    assert Provider.model_validate({"dialect": dialect}).base_url.startswith("https://")
+    assert Provider.model_validate({"dialect": dialect, "project": "p", "region": "us-east-1"}).base_url.startswith(
+        "https://"
+    )
     assert f"`{dialect}`" in PAGE
 
 
@@ -49,6 +51,32 @@ def test_every_dialect_can_be_configured_and_is_documented(dialect: str) -> None
 )
 def test_an_address_is_kept_without_stray_slashes(given: str, kept: str) -> None:
     assert Provider.model_validate({"dialect": "openai", "base_url": given}).base_url == kept
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("", "https://aiplatform.googleapis.com"),
+        ("global", "https://aiplatform.googleapis.com"),
+        ("us", "https://aiplatform.us.rep.googleapis.com"),
+        ("us-east5", "https://us-east5-aiplatform.googleapis.com"),
+    ],
+)
+def test_vertex_lies_where_its_location_says(location: str, url: str) -> None:
+    written = {"dialect": "vertex", "project": "p", **({"location": location} if location else {})}
+    made = Provider.model_validate(written)
+    assert (made.base_url, made.location) == (url, location or "global")
+    assert Provider.model_validate(written | {"base_url": "http://127.0.0.1:1"}).base_url == "http://127.0.0.1:1"
+
+
+def test_vertex_needs_to_know_whose_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="needs a `project`, or an `api_key`"):
+        Provider.model_validate({"dialect": "vertex"})
+    assert Provider.model_validate({"dialect": "vertex", "api_key": "k"}).project == ""
+    with pytest.raises(ValidationError, match="location"):
+        Provider.model_validate({"dialect": "vertex", "project": "p", "location": "evil.example/"})
+    with pytest.raises(ValidationError, match="there is no file"):
+        Provider.model_validate({"dialect": "vertex", "project": "p", "credentials": str(tmp_path / "none.json")})
 
 
 @pytest.mark.parametrize("address", ["localhost:8000/v1", "https://", "ftp://h", "/v1"])
