@@ -7,18 +7,19 @@
     client, hang_up    the caller's end of the connection, and its going away
     keys               the bearer token → a virtual key
     routing            the model name → ordered targets (provider + upstream model)
+    memory             signed reasoning of earlier turns, for clients that do not send it back
     ceilings           the most this request can cost (pricing, estimate), and how long its answer may be
-    ledger/            hold: reserve it on every scope at once, wait one's turn, settle; store: what both stores do
-    attempts           each target in turn until one answers
-    choices            several upstream calls at once, where a provider has no `n`
-    memory, fetch      signed reasoning of earlier turns; images that a provider wants inline
-    credentials        tokens and signatures of providers that want more than a key (aws, google)
-    explain            the same up to here without sending: what would be sent, and the most it could cost
+    ledger/            hold: reserve on every scope at once, wait one's turn, settle; store: what Redis and SQLite do
+    usual              how long answers are, learned, so that a small cap serves many at once
+    attempts           each target in turn until one answers; choices: several calls where one gives one choice
+    fetch              images that a provider wants inline
+    credentials        aws and google: requests signed, tokens kept fresh
     upstream, demo     the connection pool; the built-in provider
     billing            what was observed → the bill
     telemetry          one log line
 
 Beside the request: `config` (settings, price_list, facts) reads what people write; `listing` is GET /v1/models and
-health; `admin` (operations, records, usage, admin_forms, admin_answers, openapi) makes keys and teams and reports on
-them; `cli` is the command; `outcome_table` makes the tables of docs/providers.md.
+health; `explain` shows what would be sent; `admin` (operations, records, usage, admin_forms, admin_answers, openapi,
+virtual_keys) makes keys and teams and reports on them; `cli` (tables) is the command; `outcome_table` makes
+docs/providers.md.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from gateway.estimate import input_bound, search_bound, special_rates
+from gateway.estimate import input_bound, prediction_bound, search_bound, special_rates
 from gateway.ledger.hold import Ceiling
 from gateway.ledger.store import MAX_NANOUSD
 from gateway.pricing import Price, Unpriced, affordable_output, ceiling
@@ -29,6 +29,7 @@ class Quote(NamedTuple):
     input_tokens: int
     output_tokens: int
     choices: int
+    predicted_tokens: int  # of `prediction`: what the model rejects is billed as output, beside the limit
     said: bool  # the length is bounded by the caller's own limit, or by the model
     tier: str | None
     special: frozenset[str]
@@ -38,7 +39,7 @@ class Quote(NamedTuple):
         """The most that answers of `output_tokens` each can cost. Raises Unpriced."""
         if self.price is None:
             return 0
-        output = output_tokens * self.choices
+        output = output_tokens * self.choices + self.predicted_tokens
         return ceiling(
             self.price, self.input_tokens, output, tier=self.tier, special=self.special, searches=self.searches
         )
@@ -50,7 +51,7 @@ class Quote(NamedTuple):
         output = affordable_output(
             self.price, nanousd, self.input_tokens, tier=self.tier, special=self.special, searches=self.searches
         )
-        return output // self.choices
+        return max(0, output - self.predicted_tokens) // self.choices
 
 
 def quotes(
@@ -100,6 +101,7 @@ def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
         input_tokens=input_bound(chat, body_bytes, facts) * apart,
         output_tokens=min(limits) if limits else LONGEST_OUTPUT_TOKENS,
         choices=chat.get("n") or 1,
+        predicted_tokens=prediction_bound(chat) * apart,
         said=bool(limits),
         tier=chat.get("service_tier"),
         special=special_rates(chat),

@@ -95,6 +95,11 @@ def unbounded(chat: Json) -> str | None:
     return next((name for name in UNBOUNDED if chat.get(name)), None)
 
 
+def prediction_bound(chat: Json) -> int:
+    """The most tokens of a predicted output that can be rejected (openai 3.52, `rejected_prediction_tokens`)."""
+    return len(orjson.dumps(chat["prediction"])) if chat.get("prediction") else 0
+
+
 def special_rates(chat: Json) -> frozenset[str]:
     """The rates beyond text's that `chat` may need, by their names in pricing.yaml."""
     wanted = {f"{kind}_output" for kind in chat.get("modalities") or () if kind in ("audio", "image")}

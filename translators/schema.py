@@ -14,6 +14,7 @@ from translators.outcomes import Dropped
 Json = dict[str, Any]
 
 MAX_DEPTH = 100  # of nesting; no provider takes as much, and the functions here recurse
+MAX_DEFINITIONS = 500  # each may lead to each other one, and all the ways are looked at
 
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA_MAPS = ("properties", "$defs")
@@ -25,10 +26,14 @@ _SILENT = frozenset({"$schema", "$comment", "deprecated", "examples", "example",
 def cleaned(schema: Json, keywords: Set[str], path: str) -> tuple[Json, list[Dropped]]:
     """`schema` with `keywords` only, and one Dropped for each constraint that had to go, named `path…keyword`.
 
-    Raises LLMError("invalid_request") for a schema nested deeper than MAX_DEPTH.
+    Raises LLMError("invalid_request") for a schema nested deeper than MAX_DEPTH or with more than MAX_DEFINITIONS.
     """
     if _deeper_than(MAX_DEPTH, schema):
         raise LLMError("invalid_request", f"`{path}` is nested too deep: at most {MAX_DEPTH} levels", param=path)
+    definitions = len(_dict(schema.get("$defs"))) + len(_dict(schema.get("definitions")))
+    if definitions > MAX_DEFINITIONS:
+        message = f"`{path}` has {definitions} definitions: at most {MAX_DEFINITIONS}"
+        raise LLMError("invalid_request", message, param=path)
     dropped: list[Dropped] = []
     local = {f"#/$defs/{name}" for where in ("$defs", "definitions") for name in _dict(schema.get(where))} | {"#"}
     return _node(schema, keywords, path, local, dropped), dropped

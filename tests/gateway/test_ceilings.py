@@ -119,3 +119,11 @@ def test_of_two_limits_the_higher_counts_and_both_are_lowered() -> None:
     assert limited(chat, 7) == chat | {"max_tokens": 7, "max_completion_tokens": 7}
     assert limited(asking("small"), 7)["max_completion_tokens"] == 7
     assert limited(chat, None) is chat
+
+
+def test_a_prediction_is_held_for_as_output_beside_the_answer(tmp_path: Path) -> None:
+    predicted = {"type": "content", "content": "x" * 1000}
+    (plain,) = quoted(configured(tmp_path), asking("small", max_tokens=100))
+    (quote,) = quoted(configured(tmp_path), asking("small", max_tokens=100, prediction=predicted))
+    assert quote.nanousd(100) - plain.nanousd(100) >= 1000 * 10_000
+    assert quote.length(quote.nanousd(100)) == 100

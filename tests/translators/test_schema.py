@@ -100,3 +100,10 @@ def test_nested_too_deep_is_refused_by_name() -> None:
     with pytest.raises(LLMError) as caught:
         schema.cleaned(given, KEYWORDS, "tools[0]")
     assert (caught.value.kind, caught.value.param) == ("invalid_request", "tools[0]")
+
+
+def test_a_schema_with_too_many_definitions_is_refused_rather_than_pondered() -> None:
+    many = {f"d{at}": {"$ref": f"#/$defs/d{at + 1}"} for at in range(schema.MAX_DEFINITIONS + 1)}
+    with pytest.raises(LLMError) as caught:
+        schema.cleaned({"type": "object", "$defs": many}, {"type", "$defs", "$ref"}, "tools[0].function.parameters")
+    assert caught.value.param == "tools[0].function.parameters"
