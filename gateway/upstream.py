@@ -316,10 +316,10 @@ class _Connection(asyncio.Protocol):
     async def read(self, timeout_s: float) -> bytes:
         """The next piece of the body, b"" at its end."""
         while not self._pieces:
-            if self.complete:
-                return b""
             if self._error is not None:
                 raise self._error
+            if self.complete:
+                return b""
             if self._lost:
                 raise _cut_off()
             await self._wait(timeout_s)
@@ -435,7 +435,7 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self._head_done and not self.complete:
+        if self._head_done and not self.complete and self._error is None:
             self.complete = True
             self._kept = self._parser.should_keep_alive()  # the parser knows it only while the message ends
 
