@@ -3,18 +3,17 @@
 Source: anthropic 2.11, types/message_create_params.py and the types it names; what the docs alone say is marked so.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from translators import anthropic_messages, closed_schema
+from translators import answer_form, anthropic_messages, closed_schema, effort, reasoning, tools
 from translators.anthropic_answer import Decoder, error, response
-from translators.anthropic_blocks import object_of
-from translators.anthropic_messages import wire_name
 from translators.errors import LLMError
 from translators.exchange import NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
-from translators.outcomes import Dropped, Outcome, Table, judge
+from translators.json_values import encoded, object_of
+from translators.outcomes import Dropped, Outcome, Table, judge, without_lost
 
 __all__ = ["OUTCOMES", "Decoder", "betas", "error", "media_urls", "messages_body", "request", "response"]
 
@@ -22,13 +21,9 @@ Json = dict[str, Any]
 
 VERSION = "2023-06-01"
 FILES_BETA = "files-api-2025-04-14"  # types/anthropic_beta_param.py; recorded beside file ids
+OPAQUE = re.compile(r"(?=.*[A-Za-z_-])[A-Za-z0-9_-]{1,256}")  # no mail address and no telephone number
 MAX_TOKENS = 4096  # where neither the client nor the facts say: what every Claude model can write
-LEAST_BUDGET = 1024  # types/thinking_config_enabled_param.py
-BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 65536}  # tokens
-EFFORTS = tuple(BUDGETS)
 WEB_SEARCH = "web_search_20260318"  # the newest of types/tool_union_param.py
-JSON_TOOL = "json_output"
-JSON_OBJECT = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
 
 # Anthropic's own tools, given by the client in Anthropic's words (types/tool_union_param.py).
 OWN_TOOLS = (
@@ -79,7 +74,7 @@ OUTCOMES: Table = {
     "prompt_cache_retention": Outcome("dropped", "Anthropic keeps cache entries 5 minutes or 1 hour"),
     "reasoning_effort": Outcome("translated", "thinking and output_config.effort, as the model knows them"),
     "response_format": Outcome("translated", "output_config.format"),
-    "safety_identifier": Outcome("translated", "metadata.user_id"),
+    "safety_identifier": Outcome("translated", "metadata.user_id; hashed unless it is opaque"),
     "seed": Outcome("dropped", "Anthropic samples without a seed"),
     "service_tier": Outcome("translated", "service_tier: default is standard_only; flex and scale are dropped"),
     "stop": Outcome("translated", "stop_sequences; one of white space only is refused"),
@@ -91,7 +86,7 @@ OUTCOMES: Table = {
     "tools": Outcome("translated", "tools"),
     "top_logprobs": Outcome("refused", "Anthropic reports no log probabilities"),
     "top_p": Outcome("translated", "top_p, where temperature is not set", "sampling", "dropped"),
-    "user": Outcome("translated", "metadata.user_id"),
+    "user": Outcome("translated", "metadata.user_id; hashed unless it is opaque"),
     "verbosity": Outcome("dropped", "Anthropic has no verbosity"),
     "web_search_options": Outcome("translated", f"the server tool {WEB_SEARCH}"),
     # extensions, in Anthropic's words
@@ -143,14 +138,6 @@ def request(
     return UpstreamRequest(f"{endpoint.base_url}/v1/messages", headers, encoded(body), context, dropped)
 
 
-def encoded(body: Json) -> bytes:
-    """The body as JSON bytes. Raises LLMError("invalid_request") when it is nested too deep to be written."""
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError:
-        raise LLMError("invalid_request", "The request is nested deeper than 254 levels") from None
-
-
 def betas(body: Json) -> tuple[str, ...]:
     """The beta features that a body of `messages_body` needs."""
     for turn in body["messages"]:
@@ -172,49 +159,37 @@ def messages_body(
     """
     facts = endpoint.facts
     report = list(judge(chat, table, facts, endpoint.unsupported))
-    without = frozenset(lost.feature for lost in report)
-    asked = {name: value for name, value in chat.items() if value is not None and name not in without}
-    if asked.get("response_format") and f"format:{asked['response_format']['type']}" in without:
-        del asked["response_format"]
+    asked, without = without_lost(chat, report)
     body: Json = {"model": endpoint.model, "max_tokens": _max_tokens(asked, facts)}
     if asked.get("stream"):
         body["stream"] = True
     output, json_schema = _output_format(asked, facts, report)
-    tools = _tools(asked, facts, without, report)
-    choice = _tool_choice(asked, tools, report)
+    offered = _tools(asked, facts, without, report)
+    choice = _tool_choice(asked, offered, report)
     json_tool = None
     if json_schema is not None:
-        json_tool, choice = _json_tool(json_schema, tools, choice)
+        json_tool, choice = _json_tool(json_schema, offered, choice)
     choice = _forced(choice, endpoint, report)
-    thinking, effort = _thinking(asked, facts, body["max_tokens"], choice, report)
+    forced = choice is not None and choice["type"] in ("any", "tool")
+    unset = "this model does not reason"
+    thinking, level = effort.thinking(asked, facts, body["max_tokens"], forced=forced, unset=unset, report=report)
     thinking, system, turns = _conversation(asked, facts, remembered, thinking, without, report)
     if asked.get("response_format", {}).get("type") == "json_object":
-        system = [*system, {"type": "text", "text": JSON_OBJECT}]
-    if effort:
-        output["effort"] = effort
-    optional = {"thinking": thinking, "output_config": output, "tools": tools, "tool_choice": choice, "system": system}
+        system = [*system, {"type": "text", "text": answer_form.JSON_OBJECT}]
+    if level:
+        output["effort"] = level
+    optional = {"thinking": thinking, "output_config": output, "tools": offered, "tool_choice": choice} | {
+        "system": system
+    }
     body |= _sampling(asked, thinking, report) | _stop(asked, endpoint, report) | _account(asked, report)
     body |= {name: value for name, value in optional.items() if value}
     body["messages"] = turns
-    return body, _context(asked, endpoint, json_tool), tuple({lost.feature: lost for lost in report}.values())
+    return body, tools.context(asked, endpoint, json_tool), tuple({lost.feature: lost for lost in report}.values())
 
 
 def _max_tokens(asked: Json, facts: ModelFacts) -> int:
     tokens: int = asked.get("max_completion_tokens") or asked.get("max_tokens") or facts.max_output_tokens or MAX_TOKENS
     return tokens
-
-
-def _context(asked: Json, endpoint: Endpoint, json_tool: str | None) -> Context:
-    tools = [tool for tool in asked.get("tools") or () if tool["type"] in ("function", "custom")]
-    names = [tool[tool["type"]]["name"] for tool in tools] + [tool["name"] for tool in asked.get("functions") or ()]
-    return Context(
-        model=endpoint.model,
-        include_usage=bool((asked.get("stream_options") or {}).get("include_usage")),
-        tool_names={wire_name(name): name for name in names if wire_name(name) != name},
-        json_tool=json_tool,
-        custom_tools=frozenset(tool["custom"]["name"] for tool in tools if tool["type"] == "custom"),
-        function_call=bool(asked.get("functions")),
-    )
 
 
 def _conversation(
@@ -226,24 +201,13 @@ def _conversation(
     report: list[Dropped],
 ) -> tuple[Json | None, list[Json], list[Json]]:
     """Thinking as it can be for these messages, `system` and the turns."""
-    kind = (thinking or {}).get("type")
-    on = kind not in (None, "disabled") or (kind is None and (facts.thinking_always or facts.thinking == "adaptive"))
 
-    def turns_with(reasoning: bool) -> tuple[list[Json], list[Json]]:
+    def turns_with(allowed: bool) -> reasoning.Turns:
         return anthropic_messages.conversation(
-            asked["messages"], facts, remembered, reasoning=reasoning, without=without, report=report
+            asked["messages"], facts, remembered, reasoning=allowed, without=without, report=report
         )
 
-    system, turns = turns_with(on)
-    if turns[-1]["role"] == "assistant" and not facts.prefill:
-        raise LLMError(
-            "invalid_request", "`messages`: this model cannot carry on an assistant message", param="messages"
-        )
-    if kind == "enabled" and "thinking" not in asked and not _may_think(turns):
-        report.append(Dropped("reasoning_effort", "the reasoning of the last assistant message is unknown"))
-        thinking = None
-        system, turns = turns_with(False)
-    return thinking, system, turns
+    return reasoning.fitted(thinking, asked, facts, turns_with, _may_think, report)
 
 
 def _may_think(turns: list[Json]) -> bool:
@@ -272,52 +236,28 @@ def _tools(asked: Json, facts: ModelFacts, without: frozenset[str], report: list
             made.append(anthropic_messages.marked(_custom(tool["custom"], f"tools[{at}]", report), tool))
         else:
             made.append(tool)
-    for at, function in enumerate(asked.get("functions") or ()):
-        if not isinstance(function.get("name"), str) or not isinstance(function.get("parameters", {}), dict):
-            param = f"functions[{at}]"
-            raise LLMError("invalid_request", f"`{param}` needs a name and parameters that are an object", param=param)
-        made.append(_function(function, f"functions[{at}]", facts, report))
+    made += [_function(function, path, facts, report) for function, path in tools.functions(asked)]
     if (options := asked.get("web_search_options")) is not None:
         made.append(_web_search(options, report))
     return made
 
 
 def _function(function: Json, path: str, facts: ModelFacts, report: list[Dropped]) -> Json:
-    losses: set[str] = set()
-    made: Json = {"name": wire_name(function["name"])}
+    made: Json = {"name": tools.wire_name(function["name"])}
     if function.get("description"):
         made["description"] = function["description"]
-    parameters = function.get("parameters")
-    if function.get("strict") and facts.structured_output:
-        made["input_schema"] = closed_schema.enforced(
-            {"properties": {}, **(parameters or {}), "type": "object"}, losses
-        )
+    why_not = "this model does not enforce schemas"
+    enforces = facts.structured_output
+    schema, strict = tools.input_schema(function, path, report, enforces=enforces, why_not=why_not)
+    made["input_schema"] = schema
+    if strict:
         made["strict"] = True
-    else:
-        made["input_schema"] = closed_schema.tool_input(parameters, losses)
-        if function.get("strict"):
-            report.append(Dropped(f"{path}.strict", "this model does not enforce schemas"))
-    if losses:
-        report.append(Dropped(f"{path}.parameters", f"not enforced: {', '.join(sorted(losses))}"))
     return anthropic_messages.marked(made, function)
 
 
 def _custom(custom: Json, path: str, report: list[Dropped]) -> Json:
-    """OpenAI's free-form tool as one with a single string; the answer's side unwraps it."""
-    description = custom.get("description") or ""
-    form = object_of(custom, "format")
-    if form.get("type") == "grammar":
-        grammar = object_of(form, "grammar")
-        told = f"`input` must match this {grammar.get('syntax')} grammar:\n{grammar.get('definition')}"
-        description = f"{description}\n\n{told}" if description else told
-        report.append(Dropped(f"{path}.custom.format", "the grammar is told in the description, not enforced"))
-    schema = {
-        "type": "object",
-        "properties": {"input": {"type": "string"}},
-        "required": ["input"],
-        "additionalProperties": False,
-    }
-    made: Json = {"name": wire_name(custom["name"]), "input_schema": schema}
+    description, schema = tools.free_form(custom, path, report)
+    made: Json = {"name": tools.wire_name(custom["name"]), "input_schema": schema}
     return {**made, "description": description} if description else made
 
 
@@ -331,52 +271,27 @@ def _web_search(options: Json, report: list[Dropped]) -> Json:
     return {**made, "user_location": {"type": "approximate", **known}} if known else made
 
 
-def _tool_choice(asked: Json, tools: list[Json], report: list[Dropped]) -> Json | None:
-    """Anthropic's tool_choice. `allowed_tools` leaves only those in `tools`, which is changed in place."""
-    asked_choice = asked.get("tool_choice", asked.get("function_call"))
-    if not tools:
+def _tool_choice(asked: Json, offered: list[Json], report: list[Dropped]) -> Json | None:
+    """Anthropic's tool_choice. `allowed_tools` leaves only those in `offered`, which is changed in place."""
+    if not offered:
         return None
     choice: Json | None = None
-    match asked_choice:
-        case "none":
-            return {"type": "none"}
-        case "auto":
-            choice = {"type": "auto"}
-        case "required":
-            choice = {"type": "any"}
-        case {"type": "function", "function": {"name": str(name)}} | {"type": "custom", "custom": {"name": str(name)}}:
-            choice = {"type": "tool", "name": wire_name(name)}
-        case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(allowed)}}:
-            names = {wire_name(_named(tool)) for tool in allowed}
-            tools[:] = [tool for tool in tools if isinstance(tool.get("name"), str) and tool["name"] in names]
-            choice = ({"type": "any"} if mode == "required" else {"type": "auto"}) if tools else None
-        case {"name": str(name)}:
-            choice = {"type": "tool", "name": wire_name(name)}
-        case None:
-            pass
-        case _:
-            report.append(Dropped("tool_choice", "of a form that is not OpenAI's"))
-    if tools and (asked.get("parallel_tool_calls") is False or asked.get("functions")):
+    if chosen := tools.choice(asked, report):
+        choice = {"type": chosen.kind, **({"name": chosen.name} if chosen.kind == "tool" else {})}
+        if chosen.kind == "none":
+            return choice
+        if (allowed := chosen.allowed) is not None:
+            offered[:] = [tool for tool in offered if isinstance(tool.get("name"), str) and tool["name"] in allowed]
+            choice = choice if offered else None
+    if offered and (asked.get("parallel_tool_calls") is False or asked.get("functions")):
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     return choice
-
-
-def _named(tool: object) -> str:
-    """The name within an entry of `allowed_tools`, which is a tool's definition cut down to it."""
-    if not isinstance(tool, dict):
-        return ""
-    inner = tool.get(tool["type"]) if isinstance(tool.get("type"), str) else None
-    name = inner.get("name") if isinstance(inner, dict) else tool.get("name")
-    return name if isinstance(name, str) else ""
 
 
 def _forced(choice: Json | None, endpoint: Endpoint, report: list[Dropped]) -> Json | None:
     if choice is None or choice["type"] not in ("any", "tool") or endpoint.facts.forced_tool:
         return choice
-    why = "this model cannot be made to call a tool"
-    if endpoint.unsupported == "refuse":
-        raise LLMError("invalid_request", f"`tool_choice`: {why}", param="tool_choice", code="unsupported_parameter")
-    report.append(Dropped("tool_choice", why))
+    tools.give_up_forcing(endpoint, report)
     kept = {name: value for name, value in choice.items() if name == "disable_parallel_tool_use"}
     return {"type": "auto", **kept}
 
@@ -386,91 +301,27 @@ def _forced(choice: Json | None, endpoint: Endpoint, report: list[Dropped]) -> J
 
 def _output_format(asked: Json, facts: ModelFacts, report: list[Dropped]) -> tuple[Json, Json | None]:
     """`output_config`, and the schema that a forced tool must stand in for where the model has no native one."""
-    wanted = asked.get("response_format") or {}
-    if wanted.get("type") != "json_schema":
+    form = answer_form.form(asked)
+    if form is None:
         return {}, None
-    named = wanted["json_schema"]
-    schema = named.get("schema") or {"type": "object"}
-    described = {"description": named["description"]} if named.get("description") else {}
-    schema = {"title": named["name"], **described, **schema}
     if not facts.structured_output:
-        return {}, schema
-    losses: set[str] = set()
-    made = closed_schema.enforced(schema, losses)
-    if losses:
-        report.append(Dropped("response_format.json_schema.schema", f"not enforced: {', '.join(sorted(losses))}"))
-    return {"format": {"type": "json_schema", "schema": made}}, None
+        return {}, form.titled
+    schema = answer_form.enforced(form.titled, report)
+    return {"format": {"type": "json_schema", "schema": schema}}, None
 
 
-def _json_tool(schema: Json, tools: list[Json], choice: Json | None) -> tuple[str, Json]:
-    """A tool whose input is the answer, put last in `tools`; beside others, the model must call one of them all."""
-    name = JSON_TOOL
-    while any(tool.get("name") == name for tool in tools):
-        name += "_"
-    others = bool(tools) and (choice is None or choice["type"] != "none")
-    made = {
-        "name": name,
-        "description": "Gives the final answer.",
-        "input_schema": closed_schema.tool_input(schema, set()),
-    }
-    tools.append(made)
+def _json_tool(schema: Json, offered: list[Json], choice: Json | None) -> tuple[str, Json]:
+    """A tool whose input is the answer, put last in `offered`; beside others, the model must call one of them all."""
+    name = answer_form.tool_name([tool.get("name") for tool in offered])
+    others = bool(offered) and (choice is None or choice["type"] != "none")
+    description, schema = answer_form.JSON_TOOL_DESCRIPTION, closed_schema.tool_input(schema, set())
+    offered.append({"name": name, "description": description, "input_schema": schema})
     if choice is not None and choice["type"] in ("any", "tool"):
         return name, choice
     return name, {"type": "any"} if others else {"type": "tool", "name": name}
 
 
-# Reasoning, sampling and the rest.
-
-
-def _thinking(
-    asked: Json, facts: ModelFacts, max_tokens: int, choice: Json | None, report: list[Dropped]
-) -> tuple[Json | None, str | None]:
-    """`thinking` and `output_config.effort`, from what the model is known to take."""
-    own, effort = asked.get("thinking"), asked.get("reasoning_effort")
-    if effort is not None and effort not in (*EFFORTS, "none"):
-        raise LLMError(
-            "invalid_request",
-            f"`reasoning_effort` must be one of none, {', '.join(EFFORTS)}",
-            param="reasoning_effort",
-            code="invalid_value",
-        )
-    level = _level(effort, facts, report) if effort else None
-    if own is not None:
-        if not isinstance(own, dict):
-            raise LLMError("invalid_request", "`thinking` must be an object", param="thinking", code="invalid_type")
-        return own, level
-    if effort is None or facts.thinking not in ("budget", "adaptive"):
-        if effort not in (None, "none") and level is None:
-            report.append(Dropped("reasoning_effort", "this model does not reason"))
-        return None, level
-    if effort == "none":
-        return (None if facts.thinking_always else {"type": "disabled"}), level
-    if choice is not None and choice["type"] in ("any", "tool") and not facts.thinking_always:
-        report.append(Dropped("reasoning_effort", "Claude does not think where it is made to call a tool"))
-        return None, level
-    if facts.thinking == "adaptive":
-        return {"type": "adaptive", "display": "summarized"}, level
-    if max_tokens <= LEAST_BUDGET:
-        report.append(Dropped("reasoning_effort", f"needs a max_completion_tokens above {LEAST_BUDGET}"))
-        return None, level
-    return {"type": "enabled", "budget_tokens": max(LEAST_BUDGET, min(BUDGETS[effort], max_tokens * 4 // 5))}, level
-
-
-def _level(effort: str, facts: ModelFacts, report: list[Dropped]) -> str | None:
-    """The model's own level nearest to `effort`, from below where there is one."""
-    known = sorted((level for level in facts.efforts if level in EFFORTS), key=EFFORTS.index)
-    if effort == "none":
-        if not facts.thinking_always:
-            return None
-        report.append(Dropped("reasoning_effort", "this model always reasons: the least is asked for"))
-        return known[0] if known else None
-    if not known:
-        return None
-    below = [level for level in known if EFFORTS.index(level) <= EFFORTS.index(effort)]
-    level = below[-1] if below else known[0]
-    if level != effort:
-        report.append(Dropped("reasoning_effort", f"this model does not know {effort}: {level} is asked for"))
-    return level
+# Sampling and the rest.
 
 
 def _sampling(asked: Json, thinking: Json | None, report: list[Dropped]) -> Json:
@@ -509,11 +360,20 @@ def _stop(asked: Json, endpoint: Endpoint, report: list[Dropped]) -> Json:
 _TIERS = {"auto": "auto", "default": "standard_only", "priority": "auto", "fast": "auto"}
 
 
+def _hashed(user: str) -> str:
+    """An opaque name for an end user, as Anthropic asks for one (types/metadata_param.py)."""
+    return hashlib.blake2b(user.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
 def _account(asked: Json, report: list[Dropped]) -> Json:
     """Who asks, at which tier, and what Anthropic's own extensions say."""
     made: Json = {name: asked[name] for name in ("container", "inference_geo", "cache_control") if name in asked}
     if user := asked.get("safety_identifier") or asked.get("user"):
-        made["metadata"] = {"user_id": user}
+        opaque = OPAQUE.fullmatch(user) is not None
+        made["metadata"] = {"user_id": user if opaque else _hashed(user)}
+        if not opaque:
+            why = "sent as a hash, since Anthropic refuses mail addresses and telephone numbers"
+            report += [Dropped(name, why) for name in ("safety_identifier", "user") if asked.get(name) == user]
         if asked.get("user") not in (None, user):
             report.append(Dropped("user", "safety_identifier is set, and Anthropic knows one id"))
     if tier := asked.get("service_tier"):

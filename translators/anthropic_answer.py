@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 
 from translators import deltas, sse
-from translators.anthropic_blocks import KEPT, Reply, object_of
+from translators.anthropic_blocks import KEPT, Reply
 from translators.completion import Chunks, choice, completion
-from translators.errors import Kind, LLMError, of_status
+from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
+from translators.json_values import answer_of, event_of, object_of
 from translators.usage import Usage, count
 
 Json = dict[str, Any]
@@ -81,14 +82,13 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     told = told if isinstance(told, dict) else {}
     kind, message = _told(told)
     if message is None:
-        looks = "an HTML page" if b"<html" in body[:1000].lower() else "no error message" if body.strip() else "no body"
-        message = f"The provider answered {status} with {looks}"
+        message = unexplained(status, body)
     request_id = told.get("request_id") or lowered.get("request-id")
     return of_status(
         status,
         message,
         kind=kind,
-        retry_after_s=_seconds(lowered.get("retry-after")),
+        retry_after_s=retry_after_s(lowered.get("retry-after")),
         headers={"x-upstream-request-id": request_id} if isinstance(request_id, str) else None,
     )
 
@@ -110,15 +110,6 @@ def _is_too_long(message: str) -> bool:
     return "prompt is too long" in lowered or "exceed context limit" in lowered
 
 
-def _seconds(value: str | None) -> float | None:
-    """Retry-After in seconds; its other form, a date, is no use without a clock."""
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 1e9 else None
-
-
 def _in_answer(body: Json) -> LLMError:
     """An error that came within a 200."""
     kind, message = _told(body)
@@ -132,10 +123,7 @@ def _in_answer(body: Json) -> LLMError:
 
 def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
     """A Message as a chat completion. Raises LLMError for an error inside a 200 and for what is no Message."""
-    try:
-        message = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise LLMError("bad_upstream", "The provider's answer is not valid JSON") from None
+    message = answer_of(body)
     if isinstance(message, dict) and message.get("type") == "error":
         raise _in_answer(message)
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
@@ -150,10 +138,7 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     native = native if isinstance(native, str) else None
     last, reason = reply.finish(native, message)
     deltas.add(made, last)
-    if made.keys() == {"content"} and made["content"] is None:
-        made["content"] = ""
-    for call in made.get("tool_calls") or ():
-        del call["index"]
+    deltas.close(made)
     usage = usage_of(object_of(message, "usage"))
     id = message.get("id")
     return Answer(
@@ -201,7 +186,7 @@ class Decoder:
         try:
             for event in self._events.feed(data):
                 if not self.done:
-                    self._read(_event(event.data), frames)
+                    self._read(event_of(event.data), frames)
         except LLMError as failure:
             self._failed = failure
             if not frames:
@@ -273,11 +258,3 @@ class Decoder:
         self.remember = self._reply.remember(native)
         if self._context.include_usage:
             frames.append(self._chunks.usage(self.usage))
-
-
-def _event(data: bytes) -> Json:
-    try:
-        event = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise LLMError("bad_upstream", "The provider's stream holds an event that is not valid JSON") from None
-    return event if isinstance(event, dict) else {}

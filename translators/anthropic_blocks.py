@@ -8,17 +8,17 @@ tools were asked and answered, and every block of an unknown kind), `citations` 
 Source: anthropic 2.11, types/content_block.py, types/raw_content_block_delta.py; the recorded exchanges.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from translators.anthropic_messages import FORMAT, REMEMBERED, THINKING
-from translators.completion import tool_call_arguments, tool_call_start
+from translators.anthropic_messages import REMEMBERED, THINKING
 from translators.exchange import Context
-from translators.recall import text_key
+from translators.json_values import object_of, objects_of, parsed
+from translators.message import Call, Message
+from translators.reasoning import FORMAT
 
 Json = dict[str, Any]
 
@@ -41,12 +41,6 @@ KEPT: dict[str, type] = {
 }
 
 
-def object_of(raw: Json, name: str) -> Json:
-    """A member that should be an object, or nothing."""
-    value = raw.get(name)
-    return value if isinstance(value, dict) else {}
-
-
 @dataclass(slots=True)
 class _Block:
     """One content block that is open."""
@@ -54,7 +48,8 @@ class _Block:
     start: Json
     index: int  # among all blocks
     offset: int  # characters of text before it
-    entry: int = -1  # its place in the list that it is handed out in
+    call: Call | None = None  # the call that it is
+    entry: int = -1  # its place among the reasoning's details
     pending: Json | None = None  # the head of that entry, until something is to be said of it
     json: list[str] = field(default_factory=list)
     citations: list[Json] = field(default_factory=list)
@@ -71,22 +66,16 @@ class Reply:
     """Turns blocks into OpenAI's deltas, and keeps what must be known at the end."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self._message = Message(context)
         self._open: dict[int, _Block] = {}
-        self._text: list[str] = []
-        self._length = 0  # characters of text
-        self._lists: Counter[str] = Counter()  # entries so far in each list of the message
-        self._layout: list[Json] = []
-        self._call_ids: list[str] = []
-        self.silent = True
 
     def start(self, index: int, block: Json) -> Iterator[Json]:
         yield from self.stop(index)
-        opened = self._open[index] = _Block(block, index, self._length)
+        opened = self._open[index] = _Block(block, index, self._message.length)
         match block:
             case {"type": "text"}:
-                opened.citations = _objects(block.get("citations"))
-                yield from self._say(block.get("text"))
+                opened.citations = objects_of(block, "citations")
+                yield from self._message.say(block.get("text"))
             case {"type": "thinking"}:
                 self._detail(opened, "reasoning.text")
                 yield from self._think(opened, "text", block.get("thinking"))
@@ -94,8 +83,9 @@ class Reply:
             case {"type": "redacted_thinking"}:
                 self._detail(opened, "reasoning.encrypted")
                 yield from self._think(opened, "data", block.get("data"))
-            case {"type": "tool_use", "id": str(), "name": str()}:
-                yield from self._begin_call(opened)
+            case {"type": "tool_use", "id": str(id), "name": str(name)}:
+                opened.call, begun = self._message.begin_call(id, name)
+                yield from (_told(delta, block) for delta in begun)
 
     def delta(self, index: int, delta: Json) -> Iterator[Json]:
         opened = self._open.get(index)
@@ -103,14 +93,15 @@ class Reply:
             return
         match delta:
             case {"type": "text_delta", "text": str(text)}:
-                yield from self._say(text)
+                yield from self._message.say(text)
             case {"type": "thinking_delta", "thinking": str(text)}:
                 yield from self._think(opened, "text", text)
             case {"type": "signature_delta", "signature": str(text)}:
                 yield from self._think(opened, "signature", text)
             case {"type": "input_json_delta", "partial_json": str(part)} if part:
                 opened.json.append(part)
-                yield from self._carry_on(opened, part)
+                if opened.call is not None:
+                    yield from self._message.carry_on(opened.call, part)
             case {"type": "citations_delta", "citation": dict(citation)}:
                 opened.citations.append(citation)
             case {"type": "input_json_delta"}:
@@ -124,17 +115,19 @@ class Reply:
             return
         match opened.start.get("type"):
             case "text":
-                self._layout.append({"text": self._length - opened.offset})
+                self._message.end_text(opened.offset)
                 yield from self._cite(opened)
             case "thinking":
                 whole = {"type": "thinking", "thinking": "".join(opened.thinking), "signature": opened.signature}
-                self._layout.append(whole)
+                self._message.layout.append(whole)
                 yield from self._think(opened, "text", "", flush=True)
             case "redacted_thinking":
-                self._layout.append(opened.start)
+                self._message.layout.append(opened.start)
                 yield from self._think(opened, "data", "", flush=True)
-            case "tool_use" if isinstance(opened.start.get("id"), str) and isinstance(opened.start.get("name"), str):
-                yield from self._end_call(opened)
+            case "tool_use" if opened.call is not None:
+                if not opened.json:
+                    yield from self._message.carry_on(opened.call, opened.whole_json())
+                yield from self._message.end_call(opened.call, opened.whole_json())
             case _:
                 yield from self._keep(opened)
 
@@ -147,39 +140,19 @@ class Reply:
         explanation = object_of(kept, "stop_details").get("explanation")
         if native == "refusal" and isinstance(explanation, str) and explanation:
             last["refusal"] = explanation
-        if last:
-            deltas.append({"content": "", **last} if self.silent else last)
-        reason = FINISH.get(native or "", "stop")
-        if reason == "stop" and self._lists["tool_calls"]:
-            reason = "function_call" if self._context.function_call else "tool_calls"
-        return deltas, reason
+        return [*deltas, *self._message.last(last)], self._message.finish_reason(FINISH.get(native or "", "stop"))
 
     def remember(self, native: str | None) -> Mapping[str, Any]:
         """What goes back before the next turn, under the first call's id or the text's hash.
 
         Server-tool blocks alone are not worth their tokens to a client that sends none back, save in a paused turn.
         """
-        if not any(item.get("type") in THINKING for item in self._layout) and native != "pause_turn":
+        if not any(item.get("type") in THINKING for item in self._message.layout) and native != "pause_turn":
             return {}
-        text = "".join(self._text)
-        name = self._call_ids[0] if self._call_ids else text_key(text) if text else None
-        return {name: {REMEMBERED: self._layout}} if name else {}
-
-    def _say(self, text: object) -> Iterator[Json]:
-        if isinstance(text, str) and text:
-            self.silent = False
-            self._text.append(text)
-            self._length += len(text)
-            yield {"content": text}
-
-    def _next(self, name: str) -> int:
-        at = self._lists[name]
-        self._lists[name] += 1
-        self.silent = False
-        return at
+        return self._message.remembered(REMEMBERED)
 
     def _detail(self, opened: _Block, kind: str) -> None:
-        opened.entry = self._next("reasoning_details")
+        opened.entry = self._message.next("reasoning_details")
         opened.pending = {"index": opened.entry, "type": kind, "format": FORMAT, "block_index": opened.index}
         if kind == "reasoning.text":
             opened.pending["text"] = ""
@@ -199,97 +172,35 @@ class Reply:
             opened.signature += value
         yield delta
 
-    def _is_json_tool(self, opened: _Block) -> bool:
-        return bool(opened.start["name"] == self._context.json_tool)
-
-    def _name(self, opened: _Block) -> str:
-        wire: str = opened.start["name"]
-        return self._context.tool_names.get(wire, wire)
-
-    def _begin_call(self, opened: _Block) -> Iterator[Json]:
-        if self._is_json_tool(opened):
-            return
-        opened.entry = self._next("tool_calls")
-        name = self._name(opened)
-        self._call_ids.append(opened.start["id"])
-        if name in self._context.custom_tools:
-            return
-        if self._context.function_call:
-            if opened.entry == 0:  # that shape has room for one call
-                yield {"function_call": {"name": name, "arguments": ""}}
-            return
-        delta = tool_call_start(opened.entry, opened.start["id"], name)
-        caller = opened.start.get("caller")
-        if isinstance(caller, dict) and caller.get("type") != "direct":
-            delta["tool_calls"][0]["caller"] = caller
-        if opened.start.get("toolset_name"):
-            delta["tool_calls"][0]["toolset_name"] = opened.start["toolset_name"]
-        yield delta
-
-    def _carry_on(self, opened: _Block, part: str) -> Iterator[Json]:
-        """More of a block's input: arguments, or content where the tool stands in for a response format."""
-        if opened.start.get("type") != "tool_use" or not isinstance(opened.start.get("name"), str):
-            return
-        if self._is_json_tool(opened):
-            yield from self._say(part)
-        elif opened.entry < 0 or self._name(opened) in self._context.custom_tools:
-            return
-        elif not self._context.function_call:
-            yield tool_call_arguments(opened.entry, part)
-        elif opened.entry == 0:
-            yield {"function_call": {"arguments": part}}
-
-    def _end_call(self, opened: _Block) -> Iterator[Json]:
-        if not opened.json:
-            yield from self._carry_on(opened, opened.whole_json())
-        if self._is_json_tool(opened):
-            self._layout.append({"text": self._length - opened.offset})
-            return
-        self._layout.append({"call": opened.start["id"]})
-        name = self._name(opened)
-        if name in self._context.custom_tools:
-            custom = {"name": name, "input": _custom_input(opened.whole_json())}
-            call = {"index": opened.entry, "id": opened.start["id"], "type": "custom", "custom": custom}
-            yield {"tool_calls": [call]}
-
     def _cite(self, opened: _Block) -> Iterator[Json]:
         """Citations, at the end of their text: only then is it known how far they reach. Offsets are characters."""
-        span = {"start_index": opened.offset, "end_index": self._length}
+        span = {"start_index": opened.offset, "end_index": self._message.length}
         for citation in opened.citations:
             if citation.get("type") == "web_search_result_location" and isinstance(citation.get("url"), str):
                 found = {**span, "url": citation["url"], "title": citation.get("title") or ""}
                 found |= {"content": citation.get("cited_text"), "encrypted_index": citation.get("encrypted_index")}
-                entry = {"index": self._next("annotations"), "type": "url_citation", "url_citation": found}
-                yield {"annotations": [entry]}
+                yield self._message.cite_url(found)
             else:
-                yield {"citations": [{**citation, **span, "index": self._next("citations")}]}
+                yield self._message.cite({**citation, **span})
 
     def _keep(self, opened: _Block) -> Iterator[Json]:
         """A block that OpenAI has no word for, whole."""
         block = dict(opened.start)
         if opened.json:
-            block["input"] = _parsed(opened.whole_json())
+            block["input"] = parsed(opened.whole_json())
         if opened.deltas:
             block["deltas"] = opened.deltas
         if not opened.deltas and isinstance(block.get("type"), str):
-            self._layout.append(block)
-        yield {
-            "server_tool_blocks": [{**block, "index": self._next("server_tool_blocks"), "block_index": opened.index}]
-        }
+            self._message.layout.append(block)
+        yield self._message.keep(block, opened.index)
 
 
-def _objects(value: object) -> list[Json]:
-    return [dict(found) for found in value if isinstance(found, dict)] if isinstance(value, list) else []
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-
-
-def _custom_input(text: str) -> str:
-    """The one string within a custom tool's input; as it stands where the model was cut short or did otherwise."""
-    found = _parsed(text)
-    return found["input"] if isinstance(found, dict) and isinstance(found.get("input"), str) else text
+def _told(delta: Json, block: Json) -> Json:
+    """A call's first delta with what Anthropic says of the call besides."""
+    for call in delta.get("tool_calls") or ():
+        caller = block.get("caller")
+        if isinstance(caller, dict) and caller.get("type") != "direct":
+            call["caller"] = caller
+        if block.get("toolset_name"):
+            call["toolset_name"] = block["toolset_name"]
+    return delta

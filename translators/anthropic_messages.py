@@ -9,38 +9,24 @@ Source: anthropic 2.11, types/message_param.py; where native system messages may
 before an assistant's (platform.claude.com/docs, mid-conversation-system-messages, as quoted in maximhq/bifrost#3945).
 """
 
-import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from translators import media, recall
+from translators import media, turns
 from translators.errors import LLMError
 from translators.exchange import ModelFacts
 from translators.outcomes import Dropped
+from translators.reasoning import Blocks, put_back
+from translators.tools import called, wire_name
 
 Json = dict[str, Any]
 
-FORMAT = "anthropic-claude-v1"  # OpenRouter's name for Claude's signed reasoning in `reasoning_details`
 REMEMBERED = "anthropic"  # the key of what this dialect remembers: another's signatures are of no use here
 THINKING = frozenset({"thinking", "redacted_thinking"})
-SYSTEM = frozenset({"system", "developer"})
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # types/base64_image_source_param.py
 _TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "application/javascript"})
-
-
-def wire_name(name: str) -> str:
-    """`name` as Anthropic accepts tool names and tool-call ids; a changed one ends in a hash, so that none collide."""
-    if _NAME.fullmatch(name):
-        return name
-    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=4).hexdigest()
-    return f"{_NO_NAME.sub('_', name)[:55]}_{digest}"
 
 
 def conversation(
@@ -55,25 +41,17 @@ def conversation(
     """The blocks of `system`, and the turns. `reasoning`: signed thinking may go back.
 
     `without` names the features that are left out (`part:image_url`); what else is lost is added to `report`.
-    A conversation of nothing but system messages becomes one user turn, since the API wants at least one.
     """
-    made = _Conversation(facts, remembered, reasoning, without, report)
-    leading = next((at for at, message in enumerate(messages) if message["role"] not in SYSTEM), len(messages))
-    system = [block for at in range(leading) for block in made.told(messages[at], at)]
-    for at in range(leading, len(messages)):
-        made.add(messages[at], at)
-    made.close_group()
-    if not made.turns:
-        if not system:
-            raise LLMError("invalid_request", "`messages`: nothing in them has any content", param="messages")
-        return [], [{"role": "user", "content": system}]
-    _trim_last(made.turns)
-    return system, made.turns
+    no_names = "Anthropic's messages have no participant names"
+    writer = _Writer(facts, remembered, reasoning, without, report)
+    system, made = turns.conversation(messages, writer, report, mid_system=facts.mid_system, no_names=no_names)
+    _trim_last(made)
+    return system, made
 
 
-def _trim_last(turns: list[Json]) -> None:
+def _trim_last(made: list[Json]) -> None:
     """The API refuses a last assistant turn that ends in white space."""
-    last = turns[-1]
+    last = made[-1]
     if last["role"] != "assistant" or last["content"][-1]["type"] != "text":
         return
     block = last["content"][-1]
@@ -81,64 +59,28 @@ def _trim_last(turns: list[Json]) -> None:
 
 
 @dataclass(slots=True)
-class _Conversation:
-    """The turns so far, and the group of messages since the last assistant's."""
+class _Writer:
+    """turns.Writer in Anthropic's words."""
 
     facts: ModelFacts
     remembered: Mapping[str, Any]
     reasoning: bool
     without: frozenset[str]
     report: list[Dropped]
-    turns: list[Json] = field(default_factory=list)
-    _results: list[Json] = field(default_factory=list)
-    _said: list[tuple[bool, list[Json]]] = field(default_factory=list)  # (is a system message, its blocks)
-    _function_ids: dict[str, str] = field(default_factory=dict)  # the last deprecated function_call of each name
-
-    def add(self, message: Json, at: int) -> None:
-        role = message["role"]
-        if message.get("name") and role != "function":
-            self.report.append(Dropped("name", "Anthropic's messages have no participant names"))
-        if role == "assistant":
-            if blocks := self._assistant(message, at):
-                self.close_group()
-                self._turn("assistant", blocks)
-        elif role in ("tool", "function"):
-            self._results.append(self._result(message, at))
-        elif role in SYSTEM:
-            if blocks := self.told(message, at):
-                self._said.append((True, blocks))
-        elif blocks := self.blocks(message, at):
-            self._said.append((False, blocks))
-
-    def close_group(self) -> None:
-        """The user turn of the messages gathered, tool results first, and a native system message behind it."""
-        said, self._said = self._said, []
-        content, self._results = self._results, []
-        behind: list[Json] = []
-        while self.facts.mid_system and said and said[-1][0] and (content or len(said) > 1):
-            behind = [*said.pop()[1], *behind]
-        for is_system, blocks in said:
-            content += [_tagged(block) for block in blocks] if is_system else blocks
-        self._turn("user", content)
-        self._turn("system", behind)
-
-    def _turn(self, role: str, content: list[Json]) -> None:
-        if not content:
-            return
-        if self.turns and self.turns[-1]["role"] == role:
-            self.turns[-1]["content"] += content
-        else:
-            self.turns.append({"role": role, "content": content})
+    _calls: turns.Calls = field(default_factory=turns.Calls)
 
     def told(self, message: Json, at: int) -> list[Json]:
         """A system message's blocks, which can be text only, at OpenAI too."""
-        blocks = self.blocks(message, at)
+        blocks = self.said(message, at)
         if any(block["type"] != "text" for block in blocks):
             path = f"messages[{at}].content"
             raise LLMError("invalid_request", f"`{path}`: a system message holds text only", param=path)
         return blocks
 
-    def blocks(self, message: Json, at: int) -> list[Json]:
+    def tagged(self, block: Json) -> Json:
+        return {**block, "text": f"<system>\n{block['text']}\n</system>"}
+
+    def said(self, message: Json, at: int) -> list[Json]:
         """A message's content as blocks. Empty texts are left out: the API refuses them."""
         content, path = message.get("content"), f"messages[{at}].content"
         if isinstance(content, str):
@@ -166,66 +108,26 @@ class _Conversation:
             return marked(_image(part["image_url"]["url"], path), part)
         return marked(_document(part["file"], path, self.facts), part) if kind == "file" else None
 
-    def _result(self, message: Json, at: int) -> Json:
-        made: Json = {"type": "tool_result"}
-        if message["role"] == "function":
-            name = message.get("name")
-            if not isinstance(name, str) or name not in self._function_ids:
-                raise LLMError(
-                    "invalid_request",
-                    f"`messages[{at}].name`: answers no function call of an earlier assistant message",
-                    param=f"messages[{at}].name",
-                )
-            made["tool_use_id"] = self._function_ids[name]
-        else:
-            made["tool_use_id"] = wire_name(message["tool_call_id"])
-        content = self.blocks({"content": message.get("content")}, at)
+    def results(self, message: Json, at: int) -> list[Json]:
+        made: Json = {"type": "tool_result", "tool_use_id": wire_name(self._calls.answered(message, at))}
+        content = self.said({"content": message.get("content")}, at)
         if content:
             made["content"] = content
         for extension in ("is_error", "toolset_name", "cache_control"):
             if message.get(extension) is not None:
                 made[extension] = message[extension]
-        return made
+        return [made]
 
-    def _assistant(self, message: Json, at: int) -> list[Json]:
-        content = self.blocks({"content": message.get("content")}, at)
+    def assistant(self, message: Json, at: int) -> list[Json]:
+        content = self.said({"content": message.get("content")}, at)
         refusal = message.get("refusal")
         if isinstance(refusal, str) and refusal.strip():
             content.append({"type": "text", "text": refusal})
-        calls = [_tool_use(call) for call in message.get("tool_calls") or ()]
-        legacy = message.get("function_call")
-        if isinstance(legacy, dict) and isinstance(legacy.get("name"), str):
-            id = self._function_ids[legacy["name"]] = f"call_{at}"
-            calls.append(_tool_use({"id": id, "function": legacy}))
-        made = self._with_reasoning(message, content, calls)
+        said = content, [_tool_use(call) for call in self._calls.of(message, at)]
+        made = put_back(_BLOCKS, message, said, self.remembered, self.report, allowed=self.reasoning)
         if made and message.get("cache_control"):
             made[-1] = {**made[-1], "cache_control": message["cache_control"]}
         return made
-
-    def _with_reasoning(self, message: Json, content: list[Json], calls: list[Json]) -> list[Json]:
-        """The turn's blocks with its reasoning and server-tool blocks where the model had put them."""
-        kept = _sent_back(message)
-        if kept:
-            before = [block for block in kept if self.reasoning or block["type"] not in THINKING]
-            if len(before) < len(kept):
-                self.report.append(Dropped("reasoning_details", "thinking is off for this request"))
-            return [*before, *content, *calls]
-        layout = self._recalled(message)
-        if not layout and (message.get("reasoning_content") or message.get("reasoning_details")):
-            self.report.append(Dropped("reasoning_content", "only reasoning that Anthropic signed may go back"))
-        return _laid_out(layout, content, calls)
-
-    def _recalled(self, message: Json) -> list[Json]:
-        names = [call["id"] for call in message.get("tool_calls") or ()]
-        if not names and (text := recall.text_of(message.get("content"))):
-            names = [recall.text_key(text)]
-        found = next((self.remembered[name] for name in names if name in self.remembered), None)
-        layout = found.get(REMEMBERED) if isinstance(found, dict) else None
-        return [item for item in layout or () if self.reasoning or item.get("type") not in THINKING]
-
-
-def _tagged(block: Json) -> Json:
-    return {**block, "text": f"<system>\n{block['text']}\n</system>"}
 
 
 def marked(block: Json, source: Json) -> Json:
@@ -287,48 +189,12 @@ def _titled(block: Json, file: Json) -> Json:
 
 
 def _tool_use(call: Json) -> Json:
-    """A call as a tool_use block. Arguments that are no JSON object go wrapped, for a model may have cut them short."""
-    made: Json = {"type": "tool_use", "id": wire_name(call["id"])}
-    if call.get("type") == "custom":
-        made |= {"name": wire_name(call["custom"]["name"]), "input": {"input": call["custom"].get("input", "")}}
-    else:
-        made |= {"name": wire_name(call["function"]["name"]), "input": _arguments(call["function"].get("arguments"))}
+    name, input = called(call)
+    made: Json = {"type": "tool_use", "id": wire_name(call["id"]), "name": name, "input": input}
     for extension in ("caller", "toolset_name", "cache_control"):
         if call.get(extension) is not None:
             made[extension] = call[extension]
     return made
-
-
-def _arguments(text: object) -> Json:
-    if not isinstance(text, str) or not text.strip():
-        return {}
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {"invalid_arguments": text}
-    return found if isinstance(found, dict) else {"arguments": found}
-
-
-def _sent_back(message: Json) -> list[Json]:
-    """The reasoning and server-tool blocks that the client sent back, by their place in the answer."""
-    found: list[tuple[int, Json]] = []
-    for entry in _entries(message.get("reasoning_details")):
-        if entry.get("format") == FORMAT and (block := _thinking(entry)):
-            found.append((_place(entry), block))
-    for entry in _entries(message.get("server_tool_blocks")):
-        if isinstance(entry.get("type"), str):
-            block = {name: value for name, value in entry.items() if name not in ("index", "block_index")}
-            found.append((_place(entry), block))
-    return [block for _, block in sorted(found, key=lambda item: item[0])]
-
-
-def _entries(value: object) -> Iterator[Json]:
-    return (entry for entry in value if isinstance(entry, dict)) if isinstance(value, list) else iter(())
-
-
-def _place(entry: Json) -> int:
-    place = entry.get("block_index")
-    return place if isinstance(place, int) else 0
 
 
 def _thinking(entry: Json) -> Json | None:
@@ -340,28 +206,18 @@ def _thinking(entry: Json) -> Json | None:
     return None
 
 
-def _laid_out(layout: list[Json], content: list[Json], calls: list[Json]) -> list[Json]:
-    """Content and calls in the remembered order, if they are those of the answer; else behind what was remembered.
+def _served(entry: Json) -> Json | None:
+    if not isinstance(entry.get("type"), str):
+        return None
+    return {name: value for name, value in entry.items() if name not in ("index", "block_index")}
 
-    `layout` holds whole blocks, `{"text": characters}` and `{"call": id}` for what the client keeps itself.
-    """
-    kept = [item for item in layout if "type" in item]
-    plain = all(block.keys() == {"type", "text"} for block in content)
-    text = "".join(block["text"] for block in content) if plain else ""
-    lengths = sum(item["text"] for item in layout if "text" in item and "type" not in item)
-    ids = [wire_name(item["call"]) for item in layout if "call" in item]
-    if not kept or not plain or len(text) != lengths or ids != [call["id"] for call in calls]:
-        return [*kept, *content, *calls]
-    made: list[Json] = []
-    start, waiting = 0, iter(calls)
-    for item in layout:
-        if "type" in item:
-            made.append(item)
-        elif "call" in item:
-            made.append(next(waiting))
-        else:
-            piece = text[start : start + item["text"]]
-            start += item["text"]
-            if piece.strip():
-                made.append({"type": "text", "text": piece})
-    return made
+
+_BLOCKS = Blocks(
+    dialect=REMEMBERED,
+    unsigned="only reasoning that Anthropic signed may go back",
+    thought=_thinking,
+    served=_served,
+    is_thought=lambda block: block.get("type") in THINKING,
+    text=lambda text: {"type": "text", "text": text},
+    call_id=lambda block: block["id"],
+)

@@ -12,21 +12,17 @@ from urllib.parse import quote
 
 import orjson
 
-from translators import bedrock_media, bedrock_tools, bedrock_turns
+from translators import answer_form, bedrock_media, bedrock_tools, bedrock_turns, effort, reasoning, tools
 from translators.bedrock_answer import Decoder, error, response
-from translators.errors import LLMError
 from translators.exchange import NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
-from translators.outcomes import Dropped, Outcome, Table, judge
+from translators.json_values import encoded
+from translators.outcomes import Dropped, Outcome, Table, judge, without_lost
 
 __all__ = ["OUTCOMES", "Decoder", "error", "media_urls", "request", "response"]
 
 Json = dict[str, Any]
 
 MAX_TOKENS = 4096  # where thinking needs a bound, and neither the client nor the facts say one
-LEAST_BUDGET = 1024  # anthropic 2.11, types/thinking_config_enabled_param.py
-BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 65536}  # tokens
-EFFORTS = tuple(BUDGETS)
-JSON_OBJECT = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
 PASSED_ON = {  # extensions, in Converse's words
     "additionalModelResponseFieldPaths": list,
     "guardrailConfig": dict,
@@ -119,14 +115,10 @@ def request(
     if endpoint.api_key:
         headers["authorization"] = f"Bearer {endpoint.api_key}"
     headers |= {name.lower(): value for name, value in endpoint.headers.items()}
-    try:
-        encoded = orjson.dumps(body)
-    except orjson.JSONEncodeError:
-        raise LLMError("invalid_request", "The request is nested deeper than 254 levels") from None
     path = (
         f"/model/{quote(endpoint.model, safe='-._~')}/{operation}"  # an ARN's slashes and colons too, as botocore does
     )
-    return UpstreamRequest(f"{endpoint.base_url}{path}", headers, encoded, context, dropped)
+    return UpstreamRequest(f"{endpoint.base_url}{path}", headers, encoded(body), context, dropped)
 
 
 def _body(
@@ -135,17 +127,15 @@ def _body(
     """The body (`messages` last, where it grows), what the answer needs, and what is lost."""
     facts = endpoint.facts
     report = list(judge(chat, OUTCOMES, facts, endpoint.unsupported))
-    without = frozenset(lost.feature for lost in report)
-    asked = {name: value for name, value in chat.items() if value is not None and name not in without}
-    if asked.get("response_format") and f"format:{asked['response_format']['type']}" in without:
-        del asked["response_format"]
+    asked, without = without_lost(chat, report)
     output, json_schema = _output_format(asked, facts, report)
     tooling = bedrock_tools.tooling(asked, endpoint, json_schema, without, report)
     limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
-    thinking, level = _thinking(asked, facts, limit or facts.max_output_tokens or MAX_TOKENS, tooling.forced, report)
+    most, unset = limit or facts.max_output_tokens or MAX_TOKENS, "this model's reasoning cannot be set here"
+    thinking, level = effort.thinking(asked, facts, most, forced=tooling.forced, unset=unset, report=report)
     thinking, system, turns = _conversation(asked, facts, (media, without), remembered, thinking, report)
     if asked.get("response_format", {}).get("type") == "json_object":
-        system = [*system, {"text": JSON_OBJECT}]
+        system = [*system, {"text": answer_form.JSON_OBJECT}]
     turns[-1]["content"] += _last_point(asked)
     inference = _inference(asked, facts, limit, thinking, report)
     if level and facts.own_words not in ("nova", "openai"):
@@ -164,7 +154,11 @@ def _body(
     body = {name: asked[name] for name, kind in PASSED_ON.items() if isinstance(asked.get(name), kind)}
     body |= {name: value for name, value in optional.items() if value}
     body["messages"] = turns
-    return body, _context(asked, endpoint, tooling.json_tool), tuple({lost.feature: lost for lost in report}.values())
+    return (
+        body,
+        tools.context(asked, endpoint, tooling.json_tool),
+        tuple({lost.feature: lost for lost in report}.values()),
+    )
 
 
 def _conversation(
@@ -177,34 +171,12 @@ def _conversation(
 ) -> tuple[Json | None, list[Json], list[Json]]:
     """Thinking as it can be for these messages, `system` and the turns. `desk`: what was fetched, what is left out."""
 
-    def turns_with(reasoning: bool) -> tuple[list[Json], list[Json]]:
+    def turns_with(allowed: bool) -> reasoning.Turns:
         return bedrock_turns.conversation(
-            asked["messages"], facts, remembered, bedrock_media.Desk(*desk), reasoning=reasoning, report=report
+            asked["messages"], facts, remembered, bedrock_media.Desk(*desk), reasoning=allowed, report=report
         )
 
-    system, turns = turns_with(_is_on(thinking, facts))
-    if turns[-1]["role"] == "assistant" and not facts.prefill:
-        why = "`messages`: this model cannot carry on an assistant message"
-        raise LLMError("invalid_request", why, param="messages")
-    if (thinking or {}).get("type") == "enabled" and "thinking" not in asked and not _may_think(turns):
-        report.append(Dropped("reasoning_effort", "the reasoning of the last assistant message is unknown"))
-        thinking = None
-        system, turns = turns_with(False)
-    return thinking, system, turns
-
-
-def _context(asked: Json, endpoint: Endpoint, json_tool: str | None) -> Context:
-    tools = [tool for tool in asked.get("tools") or () if tool["type"] in ("function", "custom")]
-    names = [tool[tool["type"]]["name"] for tool in tools] + [tool["name"] for tool in asked.get("functions") or ()]
-    wire = {bedrock_turns.wire_name(name): name for name in names}
-    return Context(
-        model=endpoint.model,
-        include_usage=bool((asked.get("stream_options") or {}).get("include_usage")),
-        tool_names={sent: name for sent, name in wire.items() if sent != name},
-        json_tool=json_tool,
-        custom_tools=frozenset(tool["custom"]["name"] for tool in tools if tool["type"] == "custom"),
-        function_call=bool(asked.get("functions")),
-    )
+    return reasoning.fitted(thinking, asked, facts, turns_with, _may_think, report)
 
 
 def _last_point(asked: Json) -> list[Json]:
@@ -222,72 +194,17 @@ def _last_point(asked: Json) -> list[Json]:
 
 def _output_format(asked: Json, facts: ModelFacts, report: list[Dropped]) -> tuple[Json, Json | None]:
     """`outputConfig`, and the schema that a forced tool must stand in for where the model has no native one."""
-    wanted = asked.get("response_format") or {}
-    if wanted.get("type") != "json_schema":
+    form = answer_form.form(asked)
+    if form is None:
         return {}, None
-    named = wanted["json_schema"]
-    schema = named.get("schema") or {"type": "object"}
-    described = {"description": named["description"]} if named.get("description") else {}
     if not facts.structured_output:
-        return {}, {"title": named["name"], **described, **schema}
-    text = orjson.dumps(bedrock_tools.enforced(schema, "response_format.json_schema.schema", report)).decode()
-    structure = {"jsonSchema": {"schema": text, "name": named["name"], **described}}
+        return {}, form.titled
+    text = orjson.dumps(answer_form.enforced(form.schema, report)).decode()
+    structure = {"jsonSchema": {"schema": text, "name": form.name, **form.described}}
     return {"textFormat": {"type": "json_schema", "structure": structure}}, None
 
 
 # Reasoning.
-
-
-def _thinking(
-    asked: Json, facts: ModelFacts, max_tokens: int, forced: bool, report: list[Dropped]
-) -> tuple[Json | None, str | None]:
-    """Claude's `thinking`, and the level of effort, from what the model is known to take."""
-    own, effort = asked.get("thinking"), asked.get("reasoning_effort")
-    if effort is not None and effort not in (*EFFORTS, "none"):
-        why = f"`reasoning_effort` must be one of none, {', '.join(EFFORTS)}"
-        raise LLMError("invalid_request", why, param="reasoning_effort", code="invalid_value")
-    level = _level(effort, facts, report) if effort else None
-    if own is not None:
-        if not isinstance(own, dict):
-            raise LLMError("invalid_request", "`thinking` must be an object", param="thinking", code="invalid_type")
-        return own, level
-    if effort is None or facts.thinking not in ("budget", "adaptive"):
-        if effort not in (None, "none") and level is None:
-            report.append(Dropped("reasoning_effort", "this model's reasoning cannot be set here"))
-        return None, level
-    if effort == "none":
-        return (None if facts.thinking_always else {"type": "disabled"}), level
-    if forced and not facts.thinking_always:
-        report.append(Dropped("reasoning_effort", "Claude does not think where it is made to call a tool"))
-        return None, level
-    if facts.thinking == "adaptive":
-        return {"type": "adaptive", "display": "summarized"}, level
-    if max_tokens <= LEAST_BUDGET:
-        report.append(Dropped("reasoning_effort", f"needs a max_completion_tokens above {LEAST_BUDGET}"))
-        return None, level
-    return {"type": "enabled", "budget_tokens": max(LEAST_BUDGET, min(BUDGETS[effort], max_tokens * 4 // 5))}, level
-
-
-def _level(effort: str, facts: ModelFacts, report: list[Dropped]) -> str | None:
-    """The model's own level nearest to `effort`, from below where there is one."""
-    known = sorted((level for level in facts.efforts if level in EFFORTS), key=EFFORTS.index)
-    if effort == "none":
-        if not facts.thinking_always:
-            return None
-        report.append(Dropped("reasoning_effort", "this model always reasons: the least is asked for"))
-        return known[0] if known else None
-    if not known:
-        return None
-    below = [level for level in known if EFFORTS.index(level) <= EFFORTS.index(effort)]
-    level = below[-1] if below else known[0]
-    if level != effort:
-        report.append(Dropped("reasoning_effort", f"this model does not know {effort}: {level} is asked for"))
-    return level
-
-
-def _is_on(thinking: Json | None, facts: ModelFacts) -> bool:
-    kind = (thinking or {}).get("type")
-    return kind not in (None, "disabled") or (kind is None and (facts.thinking_always or facts.thinking == "adaptive"))
 
 
 def _may_think(turns: list[Json]) -> bool:

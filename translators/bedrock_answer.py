@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 
 from translators import deltas, event_stream
-from translators.bedrock_blocks import KEPT, Reply, object_of, objects_of
+from translators.bedrock_blocks import KEPT, Reply
 from translators.completion import Chunks, choice, completion
-from translators.errors import Kind, LLMError, of_status
+from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
+from translators.json_values import answer_of, event_of, object_of, objects_of
 from translators.usage import Usage, count
 
 Json = dict[str, Any]
@@ -102,14 +103,13 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     name = lowered.get("x-amzn-errortype") or told.get("__type") or told.get("code")
     message = _message(told)
     if message is None:
-        looks = "an HTML page" if b"<html" in body[:1000].lower() else "no error message" if body.strip() else "no body"
-        message = f"The provider answered {status} with {looks}"
+        message = unexplained(status, body)
     request_id = lowered.get("x-amzn-requestid")
     return of_status(
         status,
         message,
         kind=_kind(name, message, status),
-        retry_after_s=_seconds(lowered.get("retry-after")),
+        retry_after_s=retry_after_s(lowered.get("retry-after")),
         headers={"x-upstream-request-id": request_id} if request_id else None,
     )
 
@@ -136,29 +136,12 @@ def _is_too_long(message: str) -> bool:
     return any(words in lowered for words in _TOO_LONG)
 
 
-def _seconds(value: str | None) -> float | None:
-    """Retry-After in seconds; its other form, a date, is no use without a clock."""
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 1e9 else None
-
-
 def _in_stream(message: event_stream.Message) -> LLMError:
     """An exception frame (`throttlingException`), or a frame of type error."""
-    told = _object(message.payload)
+    told = event_of(message.payload)
     name = message.headers.get(":exception-type") or message.headers.get(":error-code") or ""
     text = _message(told) or message.headers.get(":error-message") or "The provider broke off with an error"
     return LLMError(_kind(name[:1].upper() + name[1:], text, 0) or "bad_upstream", text)
-
-
-def _object(payload: bytes) -> Json:
-    try:
-        found = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        raise LLMError("bad_upstream", "The provider's stream holds an event that is not valid JSON") from None
-    return found if isinstance(found, dict) else {}
 
 
 # Whole answers.
@@ -166,10 +149,7 @@ def _object(payload: bytes) -> Json:
 
 def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
     """A ConverseResponse as a chat completion. Raises LLMError("bad_upstream") for what is none."""
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise LLMError("bad_upstream", "The provider's answer is not valid JSON") from None
+    told = answer_of(body)
     message = object_of(object_of(told, "output"), "message") if isinstance(told, dict) else {}
     if not isinstance(message.get("content"), list):
         text = _message(told) if isinstance(told, dict) else None
@@ -191,10 +171,7 @@ def _answer(told: Json, message: Json, context: Context, created: int, request_i
     native = _word(told.get("stopReason"))
     last, reason = reply.finish(native, told)
     deltas.add(made, last)
-    if made.keys() == {"content"} and made["content"] is None:
-        made["content"] = ""
-    for call in made.get("tool_calls") or ():
-        del call["index"]
+    deltas.close(made)
     usage = _used(told)
     return Answer(
         completion(
@@ -262,7 +239,7 @@ class Decoder:
     def _read(self, message: event_stream.Message, frames: list[bytes]) -> None:
         if message.headers.get(":message-type") in ("exception", "error"):
             raise _in_stream(message)
-        event = _object(message.payload)
+        event = event_of(message.payload)
         match message.headers.get(":event-type"), event:
             case _ if self.done:
                 pass

@@ -10,17 +10,17 @@ Source: botocore 1.44, bedrock-runtime 2023-09-30, ContentBlock and ContentBlock
 
 import base64
 import binascii
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from translators.bedrock_turns import FORMAT, REMEMBERED
-from translators.completion import tool_call_arguments, tool_call_start
+from translators.bedrock_turns import REMEMBERED
 from translators.exchange import Context
-from translators.recall import text_key
+from translators.json_values import object_of, objects_of, parsed
+from translators.message import Call, Message
+from translators.reasoning import FORMAT
 
 Json = dict[str, Any]
 
@@ -39,18 +39,6 @@ FINISH = {
 KEPT = ("trace", "metrics", "performanceConfig", "additionalModelResponseFields")
 
 
-def object_of(raw: Json, name: str) -> Json:
-    """A member that should be an object, or nothing."""
-    value = raw.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def objects_of(raw: Json, name: str) -> list[Json]:
-    """A member that should be a list of objects; what is none is left out."""
-    value = raw.get(name)
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
 @dataclass(slots=True)
 class _Block:
     """One content block that is open."""
@@ -59,7 +47,8 @@ class _Block:
     offset: int  # characters of text before it
     start: Json = field(default_factory=dict)  # what contentBlockStart said
     kind: str = ""  # text, reasoning, redacted, call, image or kept
-    entry: int = -1  # its place in the list that it is handed out in
+    call: Call | None = None  # the call that it is
+    entry: int = -1  # its place among the reasoning's details
     pending: Json | None = None  # the head of that entry, until something is to be said of it
     json: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
@@ -75,15 +64,9 @@ class Reply:
     """Turns blocks into OpenAI's deltas, and keeps what must be known at the end."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self._message = Message(context)
         self._open: dict[int, _Block] = {}
-        self._text: list[str] = []
-        self._length = 0  # characters of text
-        self._lists: Counter[str] = Counter()  # entries so far in each list of the message
-        self._layout: list[Json] = []
         self._signed = False
-        self._call_ids: list[str] = []
-        self.silent = True
 
     def whole(self, index: int, block: Json) -> Iterator[Json]:
         """A block of a whole answer, by way of the events that would have brought it."""
@@ -114,11 +97,12 @@ class Reply:
     def start(self, index: int, start: Json) -> Iterator[Json]:
         """contentBlockStart, which text and reasoning do without."""
         yield from self.stop(index)
-        opened = self._open[index] = _Block(index, self._length, start)
+        opened = self._open[index] = _Block(index, self._message.length, start)
         match start:
-            case {"toolUse": {"toolUseId": str(id), "name": str()} as use} if id and use.get("type") != _SERVER:
+            case {"toolUse": {"toolUseId": str(id), "name": str(name)} as use} if id and use.get("type") != _SERVER:
                 opened.kind = "call"
-                yield from self._begin_call(opened)
+                opened.call, begun = self._message.begin_call(id, name)
+                yield from begun
             case {"image": {"format": str()}}:
                 opened.kind = "image"
             case _ if start:
@@ -127,17 +111,18 @@ class Reply:
     def delta(self, index: int, delta: Json) -> Iterator[Json]:
         opened = self._open.get(index)
         if opened is None:
-            opened = self._open[index] = _Block(index, self._length)
+            opened = self._open[index] = _Block(index, self._message.length)
         match delta:
             case {"text": text}:
                 opened.kind = opened.kind or "text"
-                yield from self._say(text)
+                yield from self._message.say(text)
             case {"reasoningContent": dict(thought)}:
                 yield from self._reason(opened, thought)
             case {"toolUse": {"input": str(part)}}:
                 if part:
                     opened.json.append(part)
-                    yield from self._carry_on(opened, part)
+                    if opened.kind == "call" and opened.call is not None:
+                        yield from self._message.carry_on(opened.call, part)
             case {"citation": dict(citation)}:
                 opened.kind = opened.kind or "text"
                 opened.citations.append(citation)
@@ -154,15 +139,17 @@ class Reply:
             return
         match opened.kind:
             case "text":
-                self._layout.append({"text": self._length - opened.offset})
+                self._message.end_text(opened.offset)
                 yield from self._cite(opened)
             case "reasoning":
                 self._keep_reasoning(opened)
             case "redacted":
                 self._signed = True
-                self._layout.append({"reasoningContent": {"redactedContent": opened.redacted}})
-            case "call":
-                yield from self._end_call(opened)
+                self._message.layout.append({"reasoningContent": {"redactedContent": opened.redacted}})
+            case "call" if opened.call is not None:
+                if not opened.json:  # a call without arguments has no delta (recorded)
+                    yield from self._message.carry_on(opened.call, "{}")
+                yield from self._message.end_call(opened.call, "".join(opened.json))
             case "image":
                 yield from self._show(opened)
         if opened.kind == "kept" or opened.deltas:
@@ -171,32 +158,13 @@ class Reply:
     def finish(self, native: str | None, kept: Json) -> tuple[list[Json], str]:
         """The last deltas and OpenAI's finish reason."""
         last = [delta for index in sorted(self._open) for delta in self.stop(index)]
-        if told := {name: kept[name] for name in KEPT if kept.get(name)}:
-            last.append({"content": "", **told} if self.silent else told)
-        reason = FINISH.get(native or "", "stop")
-        if reason == "stop" and self._lists["tool_calls"]:
-            reason = "function_call" if self._context.function_call else "tool_calls"
-        return last, reason
+        last += self._message.last({name: kept[name] for name in KEPT if kept.get(name)})
+        return last, self._message.finish_reason(FINISH.get(native or "", "stop"))
 
     @property
     def remember(self) -> Mapping[str, Any]:
         """What goes back before the next turn, under the first call's id or the text's hash, if it was signed."""
-        text = "".join(self._text)
-        name = self._call_ids[0] if self._call_ids else text_key(text) if text else None
-        return {name: {REMEMBERED: self._layout}} if name and self._signed else {}
-
-    def _say(self, text: object) -> Iterator[Json]:
-        if isinstance(text, str) and text:
-            self.silent = False
-            self._text.append(text)
-            self._length += len(text)
-            yield {"content": text}
-
-    def _next(self, name: str) -> int:
-        at = self._lists[name]
-        self._lists[name] += 1
-        self.silent = False
-        return at
+        return self._message.remembered(REMEMBERED) if self._signed else {}
 
     # reasoning
 
@@ -217,7 +185,7 @@ class Reply:
 
     def _detail(self, opened: _Block, kind: str, type: str) -> None:
         if opened.kind != kind:
-            opened.kind, opened.entry = kind, self._next("reasoning_details")
+            opened.kind, opened.entry = kind, self._message.next("reasoning_details")
             head = {"index": opened.entry, "type": type, "format": FORMAT, "block_index": opened.index}
             opened.pending = head | ({"text": ""} if kind == "reasoning" else {})
 
@@ -231,90 +199,40 @@ class Reply:
         if opened.signature:
             self._signed = True
             text = {"text": "".join(opened.thinking), "signature": opened.signature}
-            self._layout.append({"reasoningContent": {"reasoningText": text}})
-
-    # tool calls
-
-    def _is_json_tool(self, opened: _Block) -> bool:
-        return bool(opened.start["toolUse"]["name"] == self._context.json_tool)
-
-    def _name(self, opened: _Block) -> str:
-        wire: str = opened.start["toolUse"]["name"]
-        return self._context.tool_names.get(wire, wire)
-
-    def _begin_call(self, opened: _Block) -> Iterator[Json]:
-        if self._is_json_tool(opened):
-            return
-        opened.entry = self._next("tool_calls")
-        id, name = opened.start["toolUse"]["toolUseId"], self._name(opened)
-        self._call_ids.append(id)
-        if name in self._context.custom_tools:
-            return
-        if not self._context.function_call:
-            yield tool_call_start(opened.entry, id, name)
-        elif opened.entry == 0:  # that shape has room for one call
-            yield {"function_call": {"name": name, "arguments": ""}}
-
-    def _carry_on(self, opened: _Block, part: str) -> Iterator[Json]:
-        """More of a call's input: arguments, or content where the tool stands in for a response format."""
-        if opened.kind != "call":
-            return
-        if self._is_json_tool(opened):
-            yield from self._say(part)
-        elif self._name(opened) in self._context.custom_tools:
-            return
-        elif not self._context.function_call:
-            yield tool_call_arguments(opened.entry, part)
-        elif opened.entry == 0:
-            yield {"function_call": {"arguments": part}}
-
-    def _end_call(self, opened: _Block) -> Iterator[Json]:
-        if not opened.json:  # a call without arguments has no delta (recorded)
-            yield from self._carry_on(opened, "{}")
-        if self._is_json_tool(opened):
-            self._layout.append({"text": self._length - opened.offset})
-            return
-        id, name = opened.start["toolUse"]["toolUseId"], self._name(opened)
-        self._layout.append({"call": id})
-        if name in self._context.custom_tools:
-            custom = {"name": name, "input": _custom_input("".join(opened.json))}
-            yield {"tool_calls": [{"index": opened.entry, "id": id, "type": "custom", "custom": custom}]}
+            self._message.layout.append({"reasoningContent": {"reasoningText": text}})
 
     # citations, images, and what OpenAI has no word for
 
     def _cite(self, opened: _Block) -> Iterator[Json]:
         """Citations, at the end of their text: only then is it known how far they reach. Offsets are characters."""
-        span = {"start_index": opened.offset, "end_index": self._length}
+        span = {"start_index": opened.offset, "end_index": self._message.length}
         for citation in opened.citations:
             url = object_of(object_of(citation, "location"), "web").get("url")
             if isinstance(url, str) and url:
                 title = citation.get("title")
                 found = {**span, "url": url, "title": title if isinstance(title, str) else "", "citation": citation}
-                entry = {"index": self._next("annotations"), "type": "url_citation", "url_citation": found}
-                yield {"annotations": [entry]}
+                yield self._message.cite_url(found)
             else:
-                yield {"citations": [{**citation, **span, "index": self._next("citations")}]}
+                yield self._message.cite({**citation, **span})
 
     def _show(self, opened: _Block) -> Iterator[Json]:
         if not opened.image:
             return
         url = f"data:image/{opened.start['image']['format']};base64,{_joined(opened.image)}"
-        yield {"images": [{"index": self._next("images"), "type": "image_url", "image_url": {"url": url}}]}
+        yield {"images": [{"index": self._message.next("images"), "type": "image_url", "image_url": {"url": url}}]}
 
     def _keep(self, opened: _Block) -> Iterator[Json]:
         """A block that OpenAI has no word for, whole, in Converse's words."""
         block = dict(opened.start)
         if "toolUse" in block and isinstance(block["toolUse"], dict):
-            block["toolUse"] = {**block["toolUse"], "input": _parsed("".join(opened.json) or "{}")}
+            block["toolUse"] = {**block["toolUse"], "input": parsed("".join(opened.json) or "{}")}
         if "toolResult" in block and isinstance(block["toolResult"], dict) and "content" not in block["toolResult"]:
             block["toolResult"] = {**block["toolResult"], "content": opened.results}
         if opened.deltas:
             block["deltas"] = opened.deltas
         elif opened.kind == "kept":
-            self._layout.append(dict(block))
-        yield {
-            "server_tool_blocks": [{**block, "index": self._next("server_tool_blocks"), "block_index": opened.index}]
-        }
+            self._message.layout.append(dict(block))
+        yield self._message.keep(block, opened.index)
 
 
 _SERVER = "server_tool_use"  # ToolUseType
@@ -328,16 +246,3 @@ def _joined(pieces: list[str]) -> str:
         return base64.b64encode(b"".join(base64.b64decode(piece) for piece in pieces)).decode()
     except (binascii.Error, ValueError):
         return "".join(pieces)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-
-
-def _custom_input(text: str) -> str:
-    """The one string within a custom tool's input; as it stands where the model was cut short or did otherwise."""
-    found = _parsed(text)
-    return found["input"] if isinstance(found, dict) and isinstance(found.get("input"), str) else text

@@ -7,15 +7,14 @@ API has `tool_choice.disable_parallel_tool_use`, for which Converse has no word.
 from dataclasses import dataclass, field
 from typing import Any
 
-from translators import closed_schema
-from translators.bedrock_turns import cache_point, wire_name
+from translators import answer_form, closed_schema, tools
+from translators.bedrock_turns import cache_point
 from translators.errors import LLMError
 from translators.exchange import Endpoint, ModelFacts
 from translators.outcomes import Dropped
+from translators.tools import wire_name
 
 Json = dict[str, Any]
-
-JSON_TOOL = "json_output"
 
 
 @dataclass(slots=True)
@@ -64,19 +63,10 @@ def config(made: Tooling, turns: list[Json], endpoint: Endpoint, report: list[Dr
         if endpoint.unsupported == "refuse":
             raise LLMError("invalid_request", f"`tool_choice`: {why}", param="tool_choice", code="unsupported_value")
         report.append(Dropped("tool_choice", why))
-    tools = made.tools or [_spec(name, {"type": "object", "properties": {}}) for name in used if name not in listed]
-    if not tools:
+    listing = made.tools or [_spec(name, {"type": "object", "properties": {}}) for name in used if name not in listed]
+    if not listing:
         return {}
-    return {"tools": tools, **({"toolChoice": made.choice} if made.choice else {})}
-
-
-def enforced(schema: Json, path: str, report: list[Dropped]) -> Json:
-    """`schema` as structured output takes it; what of it is not enforced is in `report`."""
-    losses: set[str] = set()
-    made = closed_schema.enforced(schema, losses)
-    if losses:
-        report.append(Dropped(path, f"not enforced: {', '.join(sorted(losses))}"))
-    return made
+    return {"tools": listing, **({"toolChoice": made.choice} if made.choice else {})}
 
 
 def _used(turns: list[Json]) -> list[str]:
@@ -98,12 +88,7 @@ def _tools(asked: Json, facts: ModelFacts, without: frozenset[str], report: list
             made += [_custom(tool["custom"], f"tools[{at}]", report), *cache_point(tool)]
         elif isinstance(system_tool := tool.get("systemTool"), dict):
             made.append({"systemTool": system_tool})
-    for at, function in enumerate(asked.get("functions") or ()):
-        if not isinstance(function.get("name"), str) or not isinstance(function.get("parameters", {}), dict):
-            param = f"functions[{at}]"
-            raise LLMError("invalid_request", f"`{param}` needs a name and parameters that are an object", param=param)
-        made.append(_function(function, f"functions[{at}]", facts, report))
-    return made
+    return [*made, *(_function(function, path, facts, report) for function, path in tools.functions(asked))]
 
 
 def _spec(name: str, schema: Json, description: object = None, *, strict: bool = False) -> Json:
@@ -115,79 +100,35 @@ def _spec(name: str, schema: Json, description: object = None, *, strict: bool =
 
 
 def _function(function: Json, path: str, facts: ModelFacts, report: list[Dropped]) -> Json:
-    losses: set[str] = set()
-    parameters = function.get("parameters")
-    strict = bool(function.get("strict")) and facts.strict_tools
-    if strict:
-        schema = closed_schema.enforced({"properties": {}, **(parameters or {}), "type": "object"}, losses)
-    else:
-        schema = closed_schema.tool_input(parameters, losses)
-        if function.get("strict"):
-            report.append(Dropped(f"{path}.strict", "this model does not hold tool calls to their schemas"))
-    if losses:
-        report.append(Dropped(f"{path}.parameters", f"not enforced: {', '.join(sorted(losses))}"))
+    why_not = "this model does not hold tool calls to their schemas"
+    schema, strict = tools.input_schema(function, path, report, enforces=facts.strict_tools, why_not=why_not)
     return _spec(function["name"], schema, function.get("description"), strict=strict)
 
 
 def _custom(custom: Json, path: str, report: list[Dropped]) -> Json:
-    """OpenAI's free-form tool as one with a single string; the answer's side unwraps it."""
-    description = custom.get("description") or ""
-    form = custom.get("format")
-    if isinstance(form, dict) and form.get("type") == "grammar":
-        grammar = form["grammar"] if isinstance(form.get("grammar"), dict) else {}
-        told = f"`input` must match this {grammar.get('syntax')} grammar:\n{grammar.get('definition')}"
-        description = f"{description}\n\n{told}" if description else told
-        report.append(Dropped(f"{path}.custom.format", "the grammar is told in the description, not enforced"))
-    properties = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    return _spec(custom["name"], {**properties, "additionalProperties": False}, description)
+    description, schema = tools.free_form(custom, path, report)
+    return _spec(custom["name"], schema, description)
 
 
 def _choose(made: Tooling, asked: Json, report: list[Dropped]) -> None:
     """`choice`; `allowed_tools` leaves only those in `tools`."""
-    if not made.tools:
+    if not made.tools or (chosen := tools.choice(asked, report)) is None:
         return
-    match asked.get("tool_choice", asked.get("function_call")):
-        case "none":
-            made.none = True
-        case "auto":
-            made.choice = {"auto": {}}
-        case "required":
-            made.choice = {"any": {}}
-        case {"type": "function", "function": {"name": str(name)}} | {"type": "custom", "custom": {"name": str(name)}}:
-            made.choice = {"tool": {"name": wire_name(name)}}
-        case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(allowed)}}:
-            names = {wire_name(_named(tool)) for tool in allowed}
-            made.tools = [tool for tool in made.tools if "toolSpec" in tool and tool["toolSpec"]["name"] in names]
-            made.none = not made.tools
-            if made.tools:
-                made.choice = {"any": {}} if mode == "required" else {"auto": {}}
-        case {"name": str(name)}:
-            made.choice = {"tool": {"name": wire_name(name)}}
-        case None:
-            pass
-        case _:
-            report.append(Dropped("tool_choice", "of a form that is not OpenAI's"))
-
-
-def _named(tool: object) -> str:
-    """The name within an entry of `allowed_tools`, which is a tool's definition cut down to it."""
-    if not isinstance(tool, dict):
-        return ""
-    inner = tool.get(tool["type"]) if isinstance(tool.get("type"), str) else None
-    name = inner.get("name") if isinstance(inner, dict) else tool.get("name")
-    return name if isinstance(name, str) else ""
+    if (allowed := chosen.allowed) is not None:
+        made.tools = [tool for tool in made.tools if "toolSpec" in tool and tool["toolSpec"]["name"] in allowed]
+    made.none = chosen.kind == "none" or not made.tools
+    if not made.none:
+        made.choice = {chosen.kind: {"name": chosen.name} if chosen.kind == "tool" else {}}
 
 
 def _add_json_tool(made: Tooling, schema: Json) -> None:
     """A tool whose input is the answer, put last; beside others, the model must call one of them all."""
-    name = JSON_TOOL
-    while any(tool.get("toolSpec", {}).get("name") == name for tool in made.tools):
-        name += "_"
+    name = answer_form.tool_name([tool.get("toolSpec", {}).get("name") for tool in made.tools])
     if made.none:  # the others may not be called
         made.tools, made.none = [], False
     others = bool(made.tools)
     made.json_tool = name
-    made.tools.append(_spec(name, closed_schema.tool_input(schema, set()), "Gives the final answer."))
+    made.tools.append(_spec(name, closed_schema.tool_input(schema, set()), answer_form.JSON_TOOL_DESCRIPTION))
     if not made.forced:
         made.choice = {"any": {}} if others else {"tool": {"name": name}}
 
@@ -195,10 +136,7 @@ def _add_json_tool(made: Tooling, schema: Json) -> None:
 def _check_forced(made: Tooling, endpoint: Endpoint, report: list[Dropped]) -> None:
     if not made.forced or endpoint.facts.forced_tool:
         return
-    why = "this model cannot be made to call a tool"
-    if endpoint.unsupported == "refuse":
-        raise LLMError("invalid_request", f"`tool_choice`: {why}", param="tool_choice", code="unsupported_parameter")
-    report.append(Dropped("tool_choice", why))
+    tools.give_up_forcing(endpoint, report)
     made.choice = None
 
 

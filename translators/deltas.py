@@ -21,9 +21,17 @@ def add(message: Json, deltas: Iterable[Json]) -> None:
                 message[name] = value
 
 
+def close(message: Json) -> None:
+    """Makes a whole answer's message of what the deltas say: "" where they say nothing, and calls without index."""
+    if message.keys() == {"content"} and message["content"] is None:
+        message["content"] = ""
+    for call in message.get("tool_calls") or ():
+        del call["index"]
+
+
 def _add_entries(entries: list[Json], more: list[Json]) -> None:
     for entry in more:
-        if entry["index"] == len(entries):
+        if entry["index"] >= len(entries):
             entries.append(entry)
             continue
         before = entries[entry["index"]]

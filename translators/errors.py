@@ -129,6 +129,21 @@ def of_status(
     return LLMError(kind, message, param=param, code=code, status=kept, retry_after_s=retry_after_s, headers=headers)
 
 
+def unexplained(status: int, body: bytes) -> str:
+    """The message for an answer with `status` whose body gives none."""
+    looks = "an HTML page" if b"<html" in body[:1000].lower() else "no error message" if body.strip() else "no body"
+    return f"The provider answered {status} with {looks}"
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """A Retry-After header in seconds; its other form, a date, is no use without a clock."""
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 1e9 else None
+
+
 _KIND_OF_STATUS: dict[int, Kind] = {
     401: "upstream_auth",
     403: "upstream_auth",

@@ -73,8 +73,7 @@ def request(
 
     Raises LLMError("invalid_request") for what OpenRouter would leave out without a word and changes the meaning.
     """
-    judged = judge(chat, OUTCOMES, endpoint.facts, endpoint.unsupported)
-    dropped = [drop for drop in judged if drop.feature in OUTCOMES]  # an extension is OpenRouter's own affair
+    dropped = list(judge(chat, OUTCOMES, endpoint.facts, endpoint.unsupported, extensions=True))
     asked = _without(chat, {drop.feature for drop in dropped})
     asked = _with_effort(asked, dropped)
     asked["messages"] = [_message(message, endpoint.model, remembered) for message in asked["messages"]]

@@ -4,7 +4,7 @@ A feature is a parameter by its name (`temperature`), or one of: `role:developer
 `format:json_schema`. Each dialect holds its own table, `OUTCOMES`; docs/providers.md is generated from them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from translators.errors import LLMError
@@ -36,15 +36,22 @@ class Dropped(NamedTuple):
 Table = Mapping[str, Outcome]
 
 
-def judge(chat: dict[str, Any], table: Table, facts: "ModelFacts", unsupported: Unsupported) -> tuple[Dropped, ...]:
+def judge(
+    chat: dict[str, Any], table: Table, facts: "ModelFacts", unsupported: Unsupported, *, extensions: bool = False
+) -> tuple[Dropped, ...]:
     """What must be left out of `chat` for a dialect with this table; its `request` then reads only what stays.
 
-    A feature that the table does not know (an extension parameter) is dropped and reported.
+    A parameter that the table does not know (an extension) is dropped and reported; an unknown part, tool or format
+    would change the meaning and is refused. `extensions`: the provider itself says what it does not know.
     Raises LLMError("invalid_request") that names a refused feature, unless the caller chose `report`.
     """
     dropped: dict[str, Dropped] = {}
     for feature, param in features(chat):
         outcome = table.get(feature)
+        if outcome is None and extensions:
+            continue
+        if outcome is None and ":" in feature:  # an unknown part, tool, role or format would change the meaning
+            outcome = Outcome("refused", "it is unknown to this provider")
         if outcome is None:
             dropped[feature] = Dropped(feature, "unknown to this provider")
             continue
@@ -122,3 +129,12 @@ def features(chat: dict[str, Any]) -> Iterator[tuple[str, str]]:
     response_format = chat.get("response_format")
     if response_format:
         yield f"format:{response_format['type']}", "response_format"
+
+
+def without_lost(chat: dict[str, Any], report: Iterable[Dropped]) -> tuple[dict[str, Any], frozenset[str]]:
+    """What `chat` asks for save what is in `report` or null, and the names of what is left out."""
+    without = frozenset(lost.feature for lost in report)
+    asked = {name: value for name, value in chat.items() if value is not None and name not in without}
+    if asked.get("response_format") and f"format:{asked['response_format']['type']}" in without:
+        del asked["response_format"]
+    return asked, without

@@ -18,6 +18,7 @@ from translators import media as media_types
 from translators.anthropic import Decoder, response
 from translators.errors import LLMError
 from translators.exchange import Endpoint, Json, Media, UpstreamRequest
+from translators.json_values import encoded
 from translators.outcomes import Dropped, Outcome, Table
 from translators.vertex import headers_of, is_googles, publisher_url
 
@@ -86,7 +87,7 @@ def request(
     method = "streamRawPredict" if chat.get("stream") else "rawPredict"
     version = endpoint.api_version or API_VERSION
     url = f"{publisher_url(endpoint, version, 'anthropic')}/models/{quote(model, safe='@')}:{method}"
-    return UpstreamRequest(url, headers, anthropic.encoded(body), context, tuple(dict.fromkeys(report)))
+    return UpstreamRequest(url, headers, encoded(body), context, tuple(dict.fromkeys(report)))
 
 
 def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from tests.translators.anthropic_types import assert_valid
-from translators import anthropic, chat_request
+from translators import answer_form, anthropic, chat_request, effort
 from translators.errors import LLMError
 from translators.exchange import Context, Endpoint, Json, ModelFacts
 
@@ -320,8 +320,9 @@ def test_anthropics_own_tools_and_cache_marks_pass() -> None:
     body, _, dropped = translated(tools=[{**WEATHER, "cache_control": {"type": "ephemeral"}}, own])
     assert body["tools"][0]["cache_control"] == {"type": "ephemeral"} and body["tools"][1] == own
     assert dropped == {}
-    body, _, dropped = translated(tools=[{"type": "teleport_20270101", "name": "t"}])
-    assert "tools" not in body and "tool:teleport_20270101" in dropped
+    with pytest.raises(LLMError) as caught:
+        translated(tools=[{"type": "teleport_20270101", "name": "t"}])
+    assert caught.value.param == "tools[0]"
 
 
 @pytest.mark.parametrize(
@@ -414,7 +415,7 @@ def test_a_schema_is_a_forced_tool_where_it_has_none() -> None:
 
 def test_a_json_object_is_asked_for_in_system() -> None:
     body, _, dropped = translated(response_format={"type": "json_object"})
-    assert body["system"] == [{"type": "text", "text": anthropic.JSON_OBJECT}] and dropped == {}
+    assert body["system"] == [{"type": "text", "text": answer_form.JSON_OBJECT}] and dropped == {}
 
 
 @pytest.mark.parametrize(
@@ -473,7 +474,7 @@ _PARAMETERS = st.fixed_dictionaries(
         "top_p": st.floats(0, 1),
         "max_completion_tokens": st.integers(1, 100_000),
         "stop": st.one_of(st.just("x"), st.just(["a", "b"])),
-        "reasoning_effort": st.sampled_from(["none", *anthropic.EFFORTS]),
+        "reasoning_effort": st.sampled_from(["none", *effort.EFFORTS]),
         "tools": st.just([WEATHER, {"type": "custom", "custom": {"name": "code"}}]),
         "tool_choice": st.sampled_from(["auto", "none", "required"]),
         "parallel_tool_calls": st.booleans(),
@@ -527,3 +528,18 @@ def test_the_same_prefix_gives_the_same_bytes(turns: list[Json], facts: ModelFac
     shorter, _, _ = anthropic.messages_body({"model": "m", "messages": turns}, endpoint(facts))
     longer, _, _ = anthropic.messages_body({"model": "m", "messages": [*turns, answer, USER]}, endpoint(facts))
     assert orjson.dumps(longer["messages"]).startswith(orjson.dumps(shorter["messages"])[:-1])
+
+
+def test_a_conversation_that_the_assistant_begins_gets_a_user_turn_before_it() -> None:
+    greeted = [{"role": "assistant", "content": "Hello! How can I help?"}, {"role": "user", "content": "Hi"}]
+    body, _, _ = translated(messages=[{"role": "system", "content": "Be kind"}, *greeted])
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("user", "kept"), [("team-7_x", True), ("a@b.example", False), ("+4917012345678", False), ("4917012345", False)]
+)
+def test_an_end_user_is_named_by_something_opaque(user: str, kept: bool) -> None:
+    body, _, dropped = translated(user=user)
+    assert (body["metadata"]["user_id"] == user) is kept
+    assert ("user" in dropped) is not kept

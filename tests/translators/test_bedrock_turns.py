@@ -7,10 +7,10 @@ import pytest
 
 from tests.translators.bedrock_types import assert_valid
 from translators import bedrock
-from translators.bedrock_turns import wire_name
 from translators.errors import LLMError
 from translators.exchange import NONE, Context, Endpoint, Json, ModelFacts
 from translators.recall import text_key
+from translators.tools import wire_name
 
 USER = {"role": "user", "content": "Hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}

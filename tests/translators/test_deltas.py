@@ -1,5 +1,7 @@
 """Deltas put together, and counted."""
 
+from typing import Any
+
 from translators import deltas
 
 
@@ -32,3 +34,19 @@ def test_what_is_said_is_counted_in_bytes() -> None:
     call = {"index": 0, "function": {"arguments": "{}"}}
     assert deltas.spoken_bytes({"content": "é", "reasoning_content": "x", "tool_calls": [call, custom]}) == 8
     assert deltas.spoken_bytes({"function_call": {"arguments": "12"}, "content": None}) == 2
+
+
+def test_a_whole_message_says_something_and_its_calls_have_no_index() -> None:
+    silent: deltas.Json = {"content": None}
+    deltas.close(silent)
+    assert silent == {"content": ""}
+    calling: deltas.Json = {"content": None, "tool_calls": [{"index": 0, "id": "c"}]}
+    deltas.close(calling)
+    assert calling == {"content": None, "tool_calls": [{"id": "c"}]}
+
+
+def test_a_call_whose_index_leaves_a_gap_is_not_lost() -> None:
+    call = {"index": 1, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message: dict[str, Any] = {"content": None}
+    deltas.add(message, [{"tool_calls": [call]}])
+    assert message["tool_calls"] == [call]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from translators.errors import POLICY, LLMError, of_status
+from translators.errors import POLICY, LLMError, of_status, retry_after_s, unexplained
 
 
 @pytest.mark.parametrize("kind", POLICY)
@@ -49,3 +49,17 @@ def test_over_budget_is_told_apart_from_too_fast() -> None:
     spent, fast = LLMError("over_budget", "x"), LLMError("rate_limit", "x")
     assert (spent.status, spent.code) == (429, "insufficient_quota")
     assert (fast.status, fast.code) == (429, "rate_limit_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("3", 3), ("0.5", 0.5), ("-1", None), ("1e12", None), ("nan", None), ("", None), (None, None)],
+)
+def test_retry_after_is_seconds_or_nothing(value: str | None, seconds: float | None) -> None:
+    assert retry_after_s(value) == seconds
+    assert retry_after_s("Fri, 20 Nov 2026 15:00:00 GMT") is None
+
+
+def test_a_body_without_a_message_is_told_by_its_looks() -> None:
+    assert unexplained(502, b"<!doctype html><HTML>") == "The provider answered 502 with an HTML page"
+    assert unexplained(400, b"{}").endswith("no error message") and unexplained(500, b" ").endswith("no body")

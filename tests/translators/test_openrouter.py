@@ -132,7 +132,7 @@ def test_signed_reasoning_of_a_stream_goes_back_before_its_tool_call(size: int) 
     call = {"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}
     turn = {"role": "assistant", "content": None, "tool_calls": [call]}
     chat = {"messages": [USER, turn, {"role": "tool", "tool_call_id": id, "content": "1"}]}
-    assert wanted({"messages": chat["messages"]}) == (id,)
+    assert list(wanted({"messages": chat["messages"]})) == [id]
     _, body = sent(chat, remembered)
     (detail,) = body["messages"][1]["reasoning_details"]
     assert (detail["type"], detail["format"]) == ("reasoning.text", "anthropic-claude-v1")

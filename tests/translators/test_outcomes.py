@@ -6,7 +6,7 @@ import pytest
 
 from translators.errors import LLMError
 from translators.exchange import ModelFacts
-from translators.outcomes import Outcome, Table, judge
+from translators.outcomes import Dropped, Outcome, Table, judge, without_lost
 
 TABLE: Table = {
     "model": Outcome("translated", "the name"),
@@ -67,3 +67,10 @@ def test_a_models_facts_decide() -> None:
 @pytest.mark.parametrize("fields", [{"n": 1}, {"seed": None}, {"tools": []}, {"vendor": None}])
 def test_a_value_that_asks_for_nothing_is_nothing(fields: dict[str, Any]) -> None:
     assert judge(chat(**fields), TABLE, ModelFacts(), "refuse") == ()
+
+
+def test_what_stays_is_what_was_asked_for_and_is_not_lost() -> None:
+    asked = chat(seed=1, n=None, temperature=0, response_format={"type": "json_object"})
+    stays, without = without_lost(asked, [Dropped("seed", "no"), Dropped("format:json_object", "no")])
+    assert stays == chat(temperature=0) and without == {"seed", "format:json_object"}
+    assert without_lost(asked, [])[0] == chat(seed=1, temperature=0, response_format={"type": "json_object"})

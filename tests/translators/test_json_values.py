@@ -1,0 +1,38 @@
+"""JSON of any kind, read without a surprise."""
+
+import pytest
+
+from translators.errors import LLMError
+from translators.json_values import Json, answer_of, encoded, event_of, object_of, objects_of, parsed
+
+
+def test_members_of_another_type_are_nothing() -> None:
+    raw: Json = {"a": {"b": 1}, "list": [{"c": 1}, 2, None], "text": "x"}
+    assert object_of(raw, "a") == {"b": 1}
+    assert object_of(raw, "list") == object_of(raw, "gone") == {}
+    assert objects_of(raw, "list") == [{"c": 1}]
+    assert objects_of(raw, "text") == objects_of(raw, "gone") == []
+
+
+def test_text_that_is_no_json_stays_text() -> None:
+    assert parsed('{"a": [1]}') == {"a": [1]}
+    assert parsed('{"a": ') == '{"a": '
+
+
+def test_what_a_provider_sent_is_its_own_fault() -> None:
+    assert answer_of(b"[1]") == [1]
+    assert event_of(b'{"a":1}') == {"a": 1} and event_of(b"[1]") == {}
+    for read in (answer_of, event_of):
+        with pytest.raises(LLMError, match="not valid JSON") as caught:
+            read(b"<html>")
+        assert caught.value.kind == "bad_upstream"
+
+
+def test_what_is_too_deep_to_be_written_is_the_callers() -> None:
+    deep: Json = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    assert encoded({"a": 1}) == b'{"a":1}'
+    with pytest.raises(LLMError, match="254 levels") as caught:
+        encoded(deep)
+    assert caught.value.kind == "invalid_request"

@@ -1,0 +1,54 @@
+"""JSON as others wrote it: members that may be of any type, texts that may be no JSON at all."""
+
+from typing import Any
+
+import orjson
+
+from translators.errors import LLMError
+
+Json = dict[str, Any]
+
+
+def object_of(raw: Json, name: str) -> Json:
+    """A member that should be an object, or nothing."""
+    value = raw.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(raw: Json, name: str) -> list[Json]:
+    """A member that should be a list of objects; what is none is left out."""
+    value = raw.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def parsed(text: str) -> Any:
+    """What `text` holds as JSON, else the text itself: a model may have been cut short."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def answer_of(body: bytes) -> Any:
+    """A provider's whole answer. Raises LLMError("bad_upstream") where it is not valid JSON."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise LLMError("bad_upstream", "The provider's answer is not valid JSON") from None
+
+
+def event_of(data: bytes) -> Json:
+    """One event of a provider's stream; what is no object is empty. Raises LLMError("bad_upstream") for no JSON."""
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise LLMError("bad_upstream", "The provider's stream holds an event that is not valid JSON") from None
+    return event if isinstance(event, dict) else {}
+
+
+def encoded(body: Json) -> bytes:
+    """A request's body as JSON bytes. Raises LLMError("invalid_request") when it is nested too deep to be written."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise LLMError("invalid_request", "The request is nested deeper than 254 levels") from None
