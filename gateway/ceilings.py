@@ -94,15 +94,15 @@ def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
     facts = target.endpoint.facts
     asked = asked_length(chat)
     apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
-    limits = [limit for limit in (asked, facts.max_output_tokens) if limit is not None]
+    length = asked or facts.max_output_tokens
     return Quote(
         target=target,
         price=target.price,
         input_tokens=input_bound(chat, body_bytes, facts) * apart,
-        output_tokens=min(limits) if limits else LONGEST_OUTPUT_TOKENS,
+        output_tokens=length or LONGEST_OUTPUT_TOKENS,
         choices=chat.get("n") or 1,
         predicted_tokens=prediction_bound(chat) * apart,
-        said=bool(limits),
+        said=length is not None,
         tier=chat.get("service_tier"),
         special=special_rates(chat),
         searches=search_bound(chat) * apart,
