@@ -13,7 +13,7 @@
     usual              how long answers are, learned, so that a small cap serves many at once
     attempts           each target in turn until one answers; choices: several calls where one gives one choice
     fetch              images that a provider wants inline
-    credentials        aws and google: requests signed, tokens kept fresh
+    credentials        aws and google: requests signed; renewal: tokens kept fresh
     upstream, demo     the connection pool; the built-in provider
     billing            what was observed → the bill
     telemetry          one log line

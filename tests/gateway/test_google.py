@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway import google
+from gateway import google, renewal
 from gateway.google import GoogleCredentials
 from tests.replay import Reply, Request, Upstream, json_reply, refused_url
 from translators.errors import LLMError
@@ -170,7 +170,7 @@ def test_a_refusal_is_our_fault_and_is_not_asked_for_again_at_once(tmp_path: Pat
 
 
 def test_it_recovers_once_the_issuer_does(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(google, "RETRY_S", (0.01, 0.01))
+    monkeypatch.setattr(renewal, "RETRY_S", (0.01, 0.01))
     upstream.answer(json_reply(400, {"error": "invalid_grant"}))
     upstream.handler = lambda _: token("t-2")
 
