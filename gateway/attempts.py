@@ -6,6 +6,7 @@ client that hung up blames nobody: it comes through here as a cancellation.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from translators.usage import Usage
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
+SECRET_NAME = re.compile("key|token|secret|auth|cookie", re.IGNORECASE)  # of a header in routes.yaml
 LEAST_SECRET = 8  # characters; a shorter word may stand in a message by chance
 
 
@@ -75,6 +77,8 @@ class Course:
         cut = error.code == "provider_cut_off" and (self.decoder is None or self.decoder.usage != Usage())
         self.broke_off = self.broke_off or silent or cut
         self.reported = error.usage
+        for lane in self.lanes:  # one of several calls failed: the others were at work
+            lane.broke_off = lane.broke_off or (lane.accepted and lane.answer is None)
 
     @property
     def owes(self) -> bool:
@@ -126,7 +130,7 @@ async def first_answer(gateway: Gateway, course: Course) -> None:
         except LLMError as failure:
             course.close()
             course.failed(failure)
-            error = _masked(failure, target)
+            error = masked(failure, target)
             if not failure.fall_back or course.owes:
                 raise
     assert error is not None  # noqa: S101 - for the type checker: a route has at least one target
@@ -156,9 +160,10 @@ def translated(course: Course, target: Target, media: Mapping[str, Media]) -> Up
         raise LLMError("invalid_request", "The request is nested too deeply to be sent on") from None
 
 
-def _masked(error: LLMError, target: Target) -> LLMError:
+def masked(error: LLMError, target: Target) -> LLMError:
     """`error` without the provider's key, which some providers repeat in their messages."""
-    for secret in (target.endpoint.api_key, *target.endpoint.headers.values()):
+    own = [value for name, value in target.endpoint.headers.items() if SECRET_NAME.search(name)]
+    for secret in (target.endpoint.api_key, *own):
         if secret and len(secret) >= LEAST_SECRET and secret in error.message:
             error.message = error.message.replace(secret, "…")
     return error
@@ -171,17 +176,20 @@ def _calls(chat: Json, target: Target) -> int:
 async def _attempts_at_once(
     gateway: Gateway, course: Course, target: Target, sent: UpstreamRequest, count: int
 ) -> None:
-    """One attempt for each of `count` choices; the first failure is the failure of all, and cuts the others off."""
+    """One attempt for each of `count` choices. A failure of one is the failure of all, once each is known to have
+    answered or failed: a call that was cut off at work would have to be guessed at.
+    """
     apart = replace(sent, context=replace(sent.context, include_usage=False))
     ids = choices.request_ids(course.request_id, count)
     course.lanes = tuple(Course(id, course.created, course.chat, (target,), sent=apart) for id in ids)
     begun = time.perf_counter()
     try:
-        async with asyncio.TaskGroup() as group:
-            for lane in course.lanes:
-                group.create_task(_in_lane(gateway, lane, target, apart))
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+        ended = await asyncio.gather(
+            *(_in_lane(gateway, lane, target, apart) for lane in course.lanes), return_exceptions=True
+        )
+        for failure in ended:
+            if failure is not None:
+                raise failure
     finally:
         course.accepted = any(lane.accepted for lane in course.lanes)
         course.upstream_s += time.perf_counter() - begun
@@ -196,9 +204,6 @@ async def _in_lane(gateway: Gateway, lane: Course, target: Target, sent: Upstrea
         await _attempt(gateway, lane, target, sent)
     except LLMError as failure:
         lane.failed(failure)
-        raise
-    except asyncio.CancelledError:  # another lane failed while the provider was at work on this one
-        lane.broke_off = lane.on_its_way
         raise
 
 

@@ -16,7 +16,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway import ceilings, explain, telemetry
-from gateway.attempts import Course, fell_silent, first_answer
+from gateway.attempts import Course, fell_silent, first_answer, masked
 from gateway.billing import bill, completion_tokens
 from gateway.choices import Reply
 from gateway.client import STREAM_HEADERS, Client, feature_list, read_body
@@ -67,11 +67,10 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     choose = random.random()  # noqa: S311 - spreads load, guards nothing
     targets = targets_for(gateway.config, chat["model"], choose, holder.key.unsupported)
     _check_bounds(holder, chat)
-    remembered = await _remembered(gateway, holder, chat, targets)
-    body_bytes = len(body) + sum(len(orjson.dumps(item)) for item in remembered.values())
-    quotes = ceilings.quotes(chat, body_bytes, targets, gateway.config.prices.unpriced)
+    remembered, more_bytes = await _remembered(gateway, holder, chat, targets)
+    quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced)
     if explain.asked(scope):
-        await client.whole(200, await _explanation(gateway, holder, chat, quotes, remembered), {})
+        await client.whole(200, _explanation(gateway, holder, chat, quotes, remembered), {})
         return
     course = Course(
         *(request_id, int(gateway.clock()), chat, tuple(quote.target for quote in quotes)),
@@ -106,6 +105,8 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     except LLMError as error:
         course.failed(error)
         error.headers = {**_headers(course), **error.headers}
+        if course.target is not None:
+            masked(error, course.target)
         raise
     finally:
         course.close()
@@ -113,7 +114,8 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
             due = _due(course, hold, ending)
             await _settle(gateway, due)
     gateway.usual.learn(holder.key.id, due.model, completion_tokens(due.usage))
-    await gateway.memory.remember(_owner(holder), course.remember)
+    if kept := course.remember:
+        await gateway.memory.remember(_owner(holder), recall.anchor(chat["messages"]), kept)
     if course.answer is not None:  # the bill is in the store: now the client may have its answer
         headers = {**_headers(course), "x-headgate-cost-usd": usd(due.cost_nanousd)}
         await client.whole(200, course.answer.body, headers)
@@ -121,10 +123,12 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         await client.end(sse.DONE)
 
 
-async def _remembered(gateway: Gateway, holder: Holder, chat: Json, targets: Sequence[Target]) -> Mapping[str, Any]:
-    """The signed reasoning that this conversation is known by, where a target may want it."""
-    names = recall.wanted(chat) if any(target.dialect in SIGNING for target in targets) else ()
-    return await gateway.memory.recall(_owner(holder), names) if names else {}
+async def _remembered(
+    gateway: Gateway, holder: Holder, chat: Json, targets: Sequence[Target]
+) -> tuple[Mapping[str, Any], int]:
+    """The signed reasoning that this conversation is known by, where a target may want it, and how many bytes it is."""
+    names = recall.wanted(chat) if any(target.dialect in SIGNING for target in targets) else {}
+    return await gateway.memory.recall(_owner(holder), names) if names else ({}, 0)
 
 
 def _owner(holder: Holder) -> str:
@@ -132,11 +136,11 @@ def _owner(holder: Holder) -> str:
     return holder.key.team_id or holder.key.id
 
 
-async def _explanation(
+def _explanation(
     gateway: Gateway, holder: Holder, chat: Json, quotes: Sequence[ceilings.Quote], remembered: Mapping[str, Any]
 ) -> bytes:
-    told = await explain.explained(
-        *(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]), gateway.fetcher.media, remembered),
+    told = explain.explained(
+        *(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]), remembered),
         gateway.credentials.keys(),
         capped=any(not budget.soft for record in holder.records for budget in record.budgets),
     )

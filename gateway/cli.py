@@ -93,7 +93,7 @@ async def _explained_here(args: argparse.Namespace, chat: Json) -> Json:
         config = load(args.routes, args.pricing, None, os.environ)
     except ConfigErrors as faults:
         raise LLMError("invalid_request", f"the configuration is broken:\n{faults}") from None
-    return await explained_by(config, json.dumps(chat).encode())
+    return explained_by(config, json.dumps(chat).encode())
 
 
 def _broken(faults: Sequence[object]) -> int:

@@ -1,7 +1,7 @@
 """What would become of a request, without sending or reserving anything: `?dry_run=1` and `headgate explain`."""
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,7 +12,6 @@ from gateway import ceilings
 from gateway.attempts import Course, translated
 from gateway.ceilings import Quote
 from gateway.config import Config
-from gateway.fetch import Fetcher
 from gateway.routing import Target, targets_for
 from gateway.virtual_keys import usd
 from translators import chat_request
@@ -24,7 +23,7 @@ from translators.registry import TRANSLATORS
 MASK = "•••"
 _SECRET = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
-Fetch = Callable[[Sequence[str]], Awaitable[Mapping[str, Media]]]
+NOT_FETCHED = Media("image/png", b"")  # stands for what would be fetched: a dry run asks nobody
 
 
 def asked(scope: Scope) -> bool:
@@ -33,11 +32,10 @@ def asked(scope: Scope) -> bool:
     return bool(given) and given[-1].lower() in ("1", "true")
 
 
-async def explained(
+def explained(
     chat: Json,
     quotes: Sequence[Quote],
     usual_tokens: int,
-    fetch: Fetch,
     remembered: Mapping[str, Any],
     signed: Collection[str],
     *,
@@ -56,7 +54,7 @@ async def explained(
     refusals: list[LLMError] = []
     for quote in quotes:
         try:
-            found.append(await _target(course, quote, fetch, signed))
+            found.append(_target(course, quote, signed))
         except LLMError as refusal:
             refusals.append(refusal)
             found.append({"target": quote.target.name, "dialect": quote.target.dialect, **refusal.body()})
@@ -70,27 +68,23 @@ async def explained(
     }
 
 
-async def explained_by(config: Config, body: bytes) -> Json:
+def explained_by(config: Config, body: bytes) -> Json:
     """The same for a body as a caller would send it, by a configuration alone: no key, no store, nothing remembered."""
     chat = chat_request.parse(body)
     targets = targets_for(config, chat["model"], 0.0)
     quotes = ceilings.quotes(chat, len(body), targets, config.prices.unpriced)
-    settings = config.settings
-    fetcher = Fetcher(settings.fetch_allow, settings.fetch_max_bytes, settings.fetch_timeout_s)
-    try:
-        return await explained(chat, quotes, settings.usual_output_tokens, fetcher.media, {}, (), capped=True)
-    finally:
-        await fetcher.close()
+    return explained(chat, quotes, config.settings.usual_output_tokens, {}, (), capped=True)
 
 
-async def _target(course: Course, quote: Quote, fetch: Fetch, signed: Collection[str]) -> Json:
+def _target(course: Course, quote: Quote, signed: Collection[str]) -> Json:
     target, translator = quote.target, TRANSLATORS[quote.target.dialect]
     urls = translator.media_urls(course.chat, target.endpoint)
-    sent = translated(course, target, await fetch(urls) if urls else {})
+    sent = translated(course, target, dict.fromkeys(urls, NOT_FETCHED))
     return {
         "target": target.name,
         "dialect": target.dialect,
         "request": _request(sent, target, target.provider in signed),
+        "fetches": list(urls),
         "calls": calls(course.chat, translator.OUTCOMES, target.endpoint),
         "dropped": [{"feature": drop.feature, "why": drop.why} for drop in sent.dropped],
         "most_usd": None if quote.price is None else usd(quote.nanousd(quote.output_tokens)),

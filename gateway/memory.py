@@ -5,7 +5,7 @@ It is kept per team, or per key where that has none: what was signed for one own
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ from gateway.ledger.store import Store, StoreDown
 KEPT_S = 24 * 3600.0
 MAX_BYTES = 256 * 1024  # of one item; longer reasoning is not kept
 MAX_NAMES = 1000  # looked up for one request
+MAX_RECALLED_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger("headgate")
 
@@ -25,15 +26,24 @@ class Memory:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def recall(self, owner: str, names: Sequence[str]) -> Mapping[str, Any]:
-        """What is kept for `owner` under `names`, those of a conversation's last MAX_NAMES. Raises StoreDown."""
-        within = {_place(owner, name): name for name in names[-MAX_NAMES:]}
-        found = await self._store.recall(tuple(within)) if within else {}
-        return {within[place]: orjson.loads(value) for place, value in found.items()}
+    async def recall(self, owner: str, wanted: Mapping[str, str]) -> tuple[Mapping[str, Any], int]:
+        """What is kept for `owner` under these names and anchors, the latest MAX_RECALLED_BYTES of it, and its bytes.
 
-    async def remember(self, owner: str, items: Mapping[str, Any]) -> None:
+        Raises StoreDown.
+        """
+        latest = list(wanted.items())[-MAX_NAMES:]
+        places = {_place(owner, anchor, name): name for name, anchor in latest}
+        found = await self._store.recall(tuple(places)) if places else {}
+        size, items = 0, dict[str, Any]()
+        for place, name in reversed(places.items()):
+            if place in found and size + len(found[place]) <= MAX_RECALLED_BYTES:
+                size += len(found[place])
+                items[name] = orjson.loads(found[place])
+        return items, size
+
+    async def remember(self, owner: str, anchor: str, items: Mapping[str, Any]) -> None:
         """Keep `items` for a day. An answer that is paid for is not withheld because this fails."""
-        made = {_place(owner, name): orjson.dumps(item) for name, item in items.items()}
+        made = {_place(owner, anchor, name): orjson.dumps(item) for name, item in items.items()}
         kept = {place: data for place, data in made.items() if len(data) <= MAX_BYTES}
         if not kept:
             return
@@ -43,6 +53,6 @@ class Memory:
             log.warning("reasoning signatures of %d tool calls or texts could not be kept", len(kept))
 
 
-def _place(owner: str, name: str) -> str:
+def _place(owner: str, anchor: str, name: str) -> str:
     """A digest: the name is a tool call's id, and so as long as the client likes."""
-    return hashlib.blake2b(orjson.dumps([owner, name]), digest_size=24).hexdigest()
+    return hashlib.blake2b(orjson.dumps([owner, anchor, name]), digest_size=24).hexdigest()

@@ -90,6 +90,16 @@ def in_thread(routes: Path | None, env: Mapping[str, str], pricing: Path | None 
 
 
 @contextmanager
+def configured(routes: str, pricing: str, env: Mapping[str, str], folder: Path) -> Iterator[Running]:
+    """One worker in this process with these two files' texts, written to `folder`."""
+    paths = folder / "routes.yaml", folder / "pricing.yaml"
+    for path, text in zip(paths, (routes, pricing), strict=True):
+        path.write_text(text)
+    with in_thread(paths[0], env, paths[1]) as running:
+        yield running
+
+
+@contextmanager
 def as_process(arguments: list[str], env: Mapping[str, str]) -> Iterator[Running]:
     """`headgate serve` with these arguments, on a free port of the loopback address."""
     with socket.socket() as probe:

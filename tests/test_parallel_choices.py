@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tests.replay import Reply, Request, Upstream, json_reply, recorded, recording
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 from tests.test_sdks import PRICES, ROUTES
 
 ASK: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -33,10 +33,7 @@ MESSAGE = {
 
 @pytest.fixture
 def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
-    routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=upstream.url))
-    pricing.write_text(PRICES)
-    with in_thread(routes, store_env, pricing) as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES, store_env, tmp_path) as running:
         yield running
 
 

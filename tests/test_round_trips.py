@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from tests.replay import EVENTS, Reply, Upstream, json_reply, recorded, recording
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 from tests.test_sdks import PRICES, TOOLS
 
 ROUTES = """
@@ -40,12 +40,9 @@ CALLS = [
 
 @contextmanager
 def running(upstream: Upstream, store_env: Mapping[str, str], folder: Path) -> Iterator[Running]:
-    routes, pricing = folder / "routes.yaml", folder / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=upstream.url))
     rows = PRICES.replace("model-a", "claude-opus-4-6").replace("model-g", "gemini-3-flash-preview")
     rows = rows.replace("model-o", "anthropic/claude-haiku-4.5")
-    pricing.write_text(rows)
-    with in_thread(routes, store_env, pricing) as gateway:
+    with configured(ROUTES.format(url=upstream.url), rows, store_env, folder) as gateway:
         yield gateway
 
 

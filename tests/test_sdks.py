@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionToolParam
 from pydantic import BaseModel
 
 from tests.replay import Reply, Request, Upstream, recorded, recording
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 NODE = Path(__file__).parent / "node" / "client.mjs"
 ROUTES = """
@@ -99,10 +99,7 @@ class Named(BaseModel):
 @pytest.fixture
 def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
     """A gateway whose three providers are the replaying upstream."""
-    routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=upstream.url))
-    pricing.write_text(PRICES)
-    with in_thread(routes, store_env, pricing) as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES, store_env, tmp_path) as running:
         yield running
 
 
