@@ -101,8 +101,9 @@ def _combined(rest: Json, losses: set[str], depth: int) -> Json:
 
 
 def _object(rest: Json, losses: set[str], depth: int) -> Json:
+    free = "properties" not in rest  # any object would do, and closed it is an empty one
     properties = _mapping(rest.pop("properties", None))
-    if rest.pop("additionalProperties", False) is not False:
+    if rest.pop("additionalProperties", free) is not False:
         losses.add("additionalProperties")
     made: Json = {
         "properties": {name: _inner(value, losses, depth) for name, value in properties.items()},

@@ -80,3 +80,18 @@ def test_a_tools_input_is_an_object_without_variants_at_the_top() -> None:
     made = tool_input({"anyOf": variants}, losses)
     assert made == {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}}
     assert losses == {"anyOf"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "lost"),
+    [
+        ({"type": "object"}, True),
+        ({"type": "object", "additionalProperties": True}, True),
+        ({"type": "object", "additionalProperties": False}, False),
+        ({"type": "object", "properties": {}}, False),
+    ],
+)
+def test_an_object_that_may_hold_anything_is_not_closed_without_a_word(schema: dict[str, object], lost: bool) -> None:
+    losses: set[str] = set()
+    enforced(schema, losses)
+    assert losses == ({"additionalProperties"} if lost else set())
