@@ -16,7 +16,7 @@ import orjson
 
 from gateway import demo
 from gateway.ceilings import limited
-from gateway.choices import Replies, Reply
+from gateway.choices import OneReply, Replies, Reply
 from gateway.gateway import Gateway
 from gateway.routing import Target
 from translators import choices
@@ -224,7 +224,7 @@ async def _attempt(gateway: Gateway, course: Course, target: Target, sent: Upstr
     translator = TRANSLATORS[target.dialect]
     begun = time.perf_counter()
     try:
-        reply: Reply
+        reply: OneReply
         if sent.url.startswith(demo.SCHEME):
             course.written()
             reply = demo.answer(sent.body, course.created, course.request_id)

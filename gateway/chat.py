@@ -52,7 +52,7 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
         await client.error(
             LLMError("unavailable", "The ledger cannot be reached: nothing can be billed, so nothing is sent")
         )
-    except Exception:
+    except Exception:  # the last door: a fault of ours is logged and told in the one shape, and the process goes on
         log.exception("request %s failed by a fault of the gateway", request_id)
         await client.error(LLMError("internal", "The gateway failed; the operator's log has the reason"))
 
@@ -194,7 +194,7 @@ async def _run_out(reply: Reply) -> bytes:
 def _due(course: Course, hold: Hold, ending: str) -> Bill:
     try:
         return bill(course, hold, ending)
-    except Exception:
+    except Exception:  # a fault of ours must neither leave the hold for ever nor make the request free
         log.exception("request %s could not be priced: what was held is billed", course.request_id)
         key = hold.holder.key
         return Bill(

@@ -9,12 +9,8 @@ from translators.errors import LLMError
 
 
 class Reply(Protocol):
-    """What a provider's reply is to us: gateway.upstream.Reply, the demo's, or several in one."""
+    """What is still to come of a provider's reply, or of several in one."""
 
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
     @property
     def received_bytes(self) -> int:
         """Of the body so far."""
@@ -23,8 +19,17 @@ class Reply(Protocol):
     @property
     def complete(self) -> bool: ...
     async def next(self, timeout_s: float | None = None) -> bytes: ...
-    async def read(self, limit: int) -> bytes: ...
     def close(self) -> None: ...
+
+
+class OneReply(Reply, Protocol):
+    """One provider's reply, as gateway.upstream and the demo give it."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    async def read(self, limit: int) -> bytes: ...
 
 
 class Replies:
@@ -33,10 +38,7 @@ class Replies:
     Each is read no further ahead than one piece. What one of them raises is raised by `next`.
     """
 
-    status = 200
-
     def __init__(self, replies: Mapping[int, Reply]) -> None:
-        self.headers: Mapping[str, str] = {}
         self._replies = replies
         self._pieces: asyncio.Queue[bytes | LLMError] = asyncio.Queue(maxsize=1)
         self._open = len(replies)
@@ -71,10 +73,6 @@ class Replies:
             raise found
         self._open -= len(found) == 1
         return found
-
-    async def read(self, limit: int) -> bytes:
-        """Never: streams are read piece by piece."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Cut what is not at its end."""
