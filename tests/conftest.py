@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import redis_prefix, redis_server
+from tests.redis_server import cluster_url, redis_cluster, redis_prefix, redis_server
 from tests.replay import Upstream
 
 
@@ -21,6 +21,13 @@ def redis_url() -> Iterator[str]:
     """A Redis server for the whole run."""
     with redis_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url() -> Iterator[str]:
+    """A cluster of three nodes for the whole run."""
+    with redis_cluster() as nodes:
+        yield cluster_url(nodes)
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -7,8 +7,9 @@ ROOT = Path(__file__).parent.parent
 ONE_DOOR = {
     "httptools": "gateway/upstream.py",
     "httpx": "gateway/fetch.py",
-    "redis": "gateway/ledger/redis.py",
-    "sqlite3": "gateway/ledger/sqlite.py",
+    "pyarrow": "gateway/parquet.py",
+    "redis": "gateway/ledger/redis_place.py",
+    "sqlite3": "gateway/ledger/sqlite_file.py",
     "yaml": "gateway/config.py",
 }
 NO_IO = {

@@ -1,13 +1,20 @@
-"""A bill as the journal keeps it: JSON, without its counters, exact to the nano-dollar."""
+"""A bill as the journal keeps it: JSON, without its counters, exact to the nano-dollar.
 
+What a store alone knows of an entry (what it cost in the end, whether it adjusts another) stands beside the line, and
+is laid over it when it is read.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import ceil
+from typing import Any
 
 import orjson
 
 from gateway.ledger.store import MAX_NANOUSD, Bill, Entry
 
-_FIELDS = tuple(field.name for field in fields(Bill) if field.name != "counters")
+_FIELDS = tuple(field.name for field in fields(Bill) if field.name not in ("counters", "tokens"))
+_BLANK = Bill(request_id="", key_id="", team_id=None, counters=(), cost_nanousd=0)
 _LAST_S = 1e12
 
 
@@ -18,9 +25,45 @@ def line(bill: Bill) -> bytes:
     return orjson.dumps({name: getattr(bill, name) for name in _FIELDS} | {"usage": dict(bill.usage)})
 
 
-def entry(id: str, at_ms: int, line: bytes | str) -> Entry:
-    """The entry that was written as `line`, at `at_ms` (Unix milliseconds)."""
-    return Entry(id, at_ms / 1000, orjson.loads(line))
+def bill_of(
+    line: bytes | str, request_id: str, cost_nanousd: int | None = None, adjusts: bytes | str = b""
+) -> Mapping[str, Any]:
+    """Every field of a Bill but `counters` and `tokens`, as `line` has it; what an older line lacks is blank.
+
+    `cost_nanousd` (None: the line's) and `adjusts`, the line of the provisional bill that this one puts right, are the
+    store's word: cost and usage are then differences. A hold that nobody wrote a line for (b"") is
+    of a worker that was lost.
+    """
+    blank = {name: getattr(_BLANK, name) for name in _FIELDS} | {"usage": {}, "tags": [], "request_id": request_id}
+    bill: dict[str, Any] = blank | (orjson.loads(line) if line else {"ending": "lost"})
+    if cost_nanousd is not None:
+        bill["cost_nanousd"] = cost_nanousd
+    if adjusts:
+        before = orjson.loads(adjusts).get("usage", {})
+        bill["adjusts"] = True
+        bill["usage"] = {
+            name: difference
+            for name in (before | bill["usage"])
+            if (difference := bill["usage"].get(name, 0) - before.get(name, 0))
+        }
+    bill.pop("tokens", None)
+    return bill
+
+
+def entry(
+    id: str,
+    at_ms: int,
+    line: bytes | str,
+    *,
+    request_id: str = "",
+    counters: Sequence[str] = (),
+    overrun_nanousd: int = 0,
+    cost_nanousd: int | None = None,
+    adjusts: bytes | str = b"",
+) -> Entry:
+    """The entry written as `line`, at `at_ms` (Unix milliseconds); the rest is what the store wrote beside it."""
+    bill = bill_of(line, request_id, cost_nanousd, adjusts)
+    return Entry(id, at_ms / 1000, bill, tuple(counters), overrun_nanousd)
 
 
 def span_ms(start_s: float, end_s: float) -> tuple[int, int]:

@@ -3,8 +3,10 @@
 -- KEYS  1 records  2 states  3 ids  4 aliases  (all of one kind)  5 tokens  6 digests of each key
 -- ARGV  1 create, replace or rotate  2 id  3 the record, JSON  4 version  5 revoked, 1 or 0  6 expires or ''  7 team id or ''
 --       8 alias or ''  9 the token's digest or ''  10 grace of the older tokens in ms
+--       11 '1' where a revoked record is as good as none
 -- A state is the JSON list [version, revoked, expires, team id, alias], all text; a token is `<key id>` or `<key id> <its end, ms>`.
--- Answers 'done', or what is in the way: id, version, alias, digest.
+-- Answers 'done', or what is in the way: id, version, alias, digest; or the version of the revoked record whose place
+-- there is to take.
 
 local id, version, revoked, alias, digest = ARGV[2], ARGV[4], ARGV[5], ARGV[8], ARGV[9]
 local time = redis.call('TIME')
@@ -13,7 +15,8 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local state = redis.call('HGET', KEYS[2], id)
 state = state and cjson.decode(state)
 if ARGV[1] == 'create' then
-  if state then return 'id' end
+  if state and (state[2] == '0' or ARGV[11] == '0') then return 'id' end
+  if state and tonumber(state[1]) ~= tonumber(version) - 1 then return state[1] end
 else
   if not state or tonumber(state[1]) ~= tonumber(version) - 1 then return 'version' end
   if ARGV[1] == 'rotate' and state[2] == '1' then return 'version' end

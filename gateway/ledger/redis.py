@@ -1,109 +1,111 @@
 """The fleet's store: Redis 7 or Valkey. What must be atomic is a Lua script beside this file, on the server's clock.
 
-Every key is `{<prefix>:default}:…`: one organisation, one hash tag, so that a script's keys share a slot of a cluster.
+Every key is `{<prefix>:default}:…`: one organisation, one hash tag, so that all of them share a slot of a cluster. The
+scripts are given that root, and make the names of keys themselves.
 
     records:<kind>  states:<kind>  aliases:<kind>   hashes by id (aliases: by alias)
     ids:<kind>                                      every id at score 0, for lists in order
     tokens  digests                                 token digest → key id, and back
-    sums:<scope>|<window>                           a counter: spent, held
-    windows:<scope>                                 the scope's counters by the end of their window
-    hold:<request>  settled:<request>  holds        a live hold, the mark of a settled one, the live ones by age
-    journal                                         a stream
-    claim:<name>  memory:<name>
+    sums:<scope>|<window>                           a counter: spent, held, folded
+    windows:<scope>  counters                       the scope's windows by their end; every counter by when it goes
+    meters:<scope>|<measure>  slots                 a meter's buckets; requests at once by scope
+    hold:<request>  settled:<request>  leases       a live hold, the mark of a settled one, the live ones by deadline
+    journal  folds:<day>  days                      a stream; what has left it, and of which days
+    claim:<name>  memory:<name>  lock:<name>
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha1
-from importlib.resources import files
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
 
 import orjson
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import NoScriptError, RedisError
 
 from gateway.ledger import journal
+from gateway.ledger import redis_calls as calls
 from gateway.ledger.batches import Lane
+from gateway.ledger.redis_calls import LAYOUT, Call
+from gateway.ledger.redis_door import Door, Speak, failed, unknown_script
+from gateway.ledger.redis_durability import check, wait, warnings
+from gateway.ledger.redis_place import Argument, Lost
+from gateway.ledger.redis_recent import Recent
+from gateway.ledger.rules import level
 from gateway.ledger.store import (
     Ask,
     Balance,
+    Beat,
     Bill,
     Conflict,
-    Counter,
     Entry,
+    Fold,
     Granted,
+    Growth,
     Holder,
     Kind,
+    Level,
+    Live,
+    Meter,
     Record,
     Refused,
     Settled,
+    Snapshot,
     StoreDown,
 )
 
-CONNECT_S = 1.0
-COMMAND_S = 2.0
 LINES = 2  # batches under way at once: one is on the wire while the next is packed
-KEPT_S = 90 * 86_400  # how long a counter stays after its window's end
-SETTLED_S = 7 * 86_400  # how long a second settle is known for one
-
-Argument = str | bytes | int | float
-
-
-class Script(NamedTuple):
-    """A Lua script and the name that the server knows it by."""
-
-    text: str
-    sha: str
-
-
-def script(text: str) -> Script:
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-def _script(name: str) -> Script:
-    return script(files("gateway.ledger").joinpath(name).read_text())
-
-
-RESERVE, SETTLE, KEYS, HOLDER = (_script(f"{name}.lua") for name in ("reserve", "settle", "keys", "holder"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    script: Script
-    keys: Sequence[str]
-    arguments: Sequence[Argument]
+BEATS = 500  # in one script: bounds how long it keeps the server from others
+SCANNED = 1000  # keys looked at in one step, where a store of layout 1 is taken over
 
 
 class RedisStore:
-    """Store on the server at `url` (redis://, rediss://, unix://)."""
+    """Store on the server, the master or the cluster at `url` (redis_place.py says which there are)."""
 
-    def __init__(self, url: str, prefix: str = "headgate") -> None:
+    def __init__(self, url: str, prefix: str = "headgate", demand: str = "") -> None:
+        """`demand`: what every write must have reached, `aof` or `replicas:N`; so does the URL's parameter `wait`.
+
+        Raises ValueError when either is not understood.
+        """
         self._root = f"{{{prefix}:default}}:"
-        self._redis = Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_S,
-            socket_timeout=COMMAND_S,
-            retry=Retry(NoBackoff(), 0),  # ours is in _pipeline: the client's own would keep callers for seconds
-            protocol=2,
-        )
-        self._calls: Lane[_Call, Any] = Lane(self._send, LINES)
+        self._door = Door(url, self._root, self._tell)
+        self._wait = wait(self._door.address.parameters.get("wait", demand))
+        self._recent = Recent(self._root)
+        self._calls: Lane[Call, Any] = Lane(self._send, LINES)
 
     async def open(self) -> None:
+        """Raises StoreDown also when the server cannot do what is demanded, or a newer Headgate has been here."""
         await self.ping()
+        check(self._wait, self._door.version)
+        found = ""
+        while (layout := await self._claim_layout(found)) == b"look":
+            found = orjson.dumps(await self._counters()).decode()
+        if int(layout) > LAYOUT:
+            raise StoreDown(
+                f"the store was written by a newer Headgate (layout {int(layout)}, this one knows {LAYOUT}):"
+                " upgrade, or set HEADGATE_REDIS_PREFIX to another prefix"
+            )
 
     async def close(self) -> None:
         await self._calls.drain()
-        await self._redis.aclose()
+        await self._door.close()
 
     async def ping(self) -> None:
         await self._do("PING")
 
-    # --- keys and teams
+    async def warnings(self) -> Sequence[str]:
+        names = ("appendonly", "appendfsync", "maxmemory-policy")
+        answers = await self._door.pipeline([("CONFIG", "GET", name) for name in names])
+        if not any(failed(answer) for answer in answers):
+            settings = {name: answer[1].decode() for name, answer in zip(names, answers, strict=True) if answer}
+            return warnings(settings, self._wait is not None)
+        said = b"".join(await self._all([("INFO", "persistence"), ("INFO", "memory")])).decode()
+        pairs = dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
+        settings = {"appendonly": "no" if pairs.get("aof_enabled") == "0" else "yes"}
+        return warnings(settings | {"maxmemory-policy": pairs.get("maxmemory_policy", "noeviction")}, False)
+
+    # --- keys, teams and the other holders of caps
     async def create(self, record: Record, digest: str | None = None) -> None:
-        await self._keep("create", record, digest or "")
+        while version := await self._keep("create", record, digest or ""):  # of a revoked one, whose place is free
+            record = record.model_copy(update={"version": version + 1})
 
     async def get(self, kind: Kind, id: str) -> Record | None:
         return _record(await self._do("HGET", self._key("records", kind), id))
@@ -130,31 +132,24 @@ class RedisStore:
         await self._keep("rotate", rotated, digest, grace_ms=int(grace_s * 1000))
         return rotated
 
-    async def _keep(self, what: str, record: Record, digest: str = "", grace_ms: int = 0) -> None:
-        kind, alias, expires = record.kind, record.alias or "", record.expires
-        answer = await self._calls.put(
-            _Call(
-                KEYS,
-                [
-                    *(self._key(name, kind) for name in ("records", "states", "ids", "aliases")),
-                    self._key("tokens"),
-                    self._key("digests"),
-                ],
-                [
-                    *(what, record.id, record.model_dump_json(), record.version, int(record.revoked)),
-                    *("" if expires is None else repr(expires), record.team_id or "", alias, digest, grace_ms),
-                ],
-            )
-        )
-        match answer:
+    async def _keep(self, what: str, record: Record, digest: str = "", grace_ms: int = 0) -> int:
+        """0 when it is done, else the version of the revoked record that is in the way.
+
+        A change whose answer was lost is sent again, and so ends as a Conflict.
+        """
+        match await self._calls.put(calls.keep(self._key, what, record, digest, grace_ms)):
+            case b"done":
+                return 0
             case b"id":
-                raise Conflict(f"there is a {kind} {record.id} already")
+                raise Conflict(f"there is a {record.kind} {record.id} already")
             case b"version":
-                raise Conflict(f"the {kind} {record.id} has changed since it was read")
+                raise Conflict(f"the {record.kind} {record.id} has changed since it was read")
             case b"alias":
-                raise Conflict(f"the alias {alias!r} is taken by another {kind}")
+                raise Conflict(f"the alias {record.alias!r} is taken by another {record.kind}")
             case b"digest":
                 raise Conflict("the token is bound already")
+            case version:
+                return int(version)
 
     async def holder(self, digest: str) -> Holder | None:
         """As the contract says. A revoked or expired key is returned as it is: the record tells."""
@@ -164,7 +159,7 @@ class RedisStore:
             self._key("states", "key"),
             self._key("records", "team"),
         ]
-        answer = await self._calls.put(_Call(HOLDER, keys, [digest]))
+        answer = await self._calls.put(Call(calls.HOLDER, keys, [digest]))
         if answer is None:
             return None
         key, team, ends_ms = answer
@@ -172,57 +167,32 @@ class RedisStore:
 
     # --- money
     async def reserve(self, ask: Ask) -> Granted | Refused:
-        """As the contract says. A request that is already settled is granted 0: it may not hold a second time."""
-        keys = [
-            *self._of_request(ask.request_id),
-            self._key("states", "key"),
-            self._key("states", "team"),
-            *self._of_counters(ask.counters),
-        ]
-        arguments: list[Argument] = [
-            *(ask.request_id, ask.key_id, ask.key_version, ask.team_id or "", ask.team_version),
-            *(ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd, int(ask.whole), int(ask.patient)),
-            *(orjson.dumps([counter.name for counter in ask.counters]), KEPT_S),
-        ]
-        for c in ask.counters:
-            cap = "" if c.cap_nanousd is None else c.cap_nanousd
-            arguments += (c.name, c.window, repr(c.start_s), repr(c.end_s), cap, c.on_cap)
-        match await self._calls.put(_Call(RESERVE, keys, arguments)):
-            case [b"granted", amount]:
-                return Granted(int(amount))
-            case [b"window", counter, seconds, microseconds]:
-                return Refused("window", counter.decode(), int(seconds) + int(microseconds) / 1e6)
-            case [reason, counter, _, _]:
-                return Refused(reason.decode(), counter.decode())
-        raise StoreDown("Redis gave an answer that reserve.lua does not give")
+        answer, taken = calls.reserved(await self._calls.put(calls.reserve(self._root, ask)))
+        if isinstance(answer, Granted):
+            self._recent.held(ask, answer.nanousd, answer.tokens, taken)
+        return answer
+
+    async def grow(self, growth: Growth) -> Granted | Refused:
+        answer = calls.grown(await self._calls.put(calls.grow(self._root, growth)))
+        if isinstance(answer, Granted):
+            self._recent.grown(growth.request_id, answer.nanousd)
+        return answer
+
+    async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+        parts = [beats[at : at + BEATS] for at in range(0, len(beats), BEATS)]
+        answers = await asyncio.gather(*(self._calls.put(calls.renew(self._root, part, lease_s)) for part in parts))
+        gone = {id.decode() for answer in answers for id in answer}
+        self._recent.renewed(beats, tuple(gone))
+        return [beat.request_id for beat in beats if beat.request_id in gone]
 
     async def settle(self, bill: Bill) -> Settled:
         """As the contract says. Raises ValueError for a negative cost."""
-        line = journal.line(bill)
-        names = [counter.name for counter in bill.counters]
-        further: list[str] = []
-        while True:
-            match await self._calls.put(self._settling(bill, line, names, further)):
-                case [b"settled", held]:
-                    return Settled(first=True, overrun_nanousd=max(0, bill.cost_nanousd - int(held)))
-                case [b"counters", held_on]:  # the hold stands on counters that the bill does not name
-                    further = [name for name in orjson.loads(held_on) if name not in names]
-                case _:
-                    return Settled(first=False, overrun_nanousd=0)
+        answer = calls.settled(await self._calls.put(calls.settle(self._root, bill)))
+        self._recent.settled(bill)
+        return answer
 
-    def _settling(self, bill: Bill, line: bytes, names: Sequence[str], further: Sequence[str]) -> _Call:
-        keys = [
-            *self._of_request(bill.request_id),
-            self._key("journal"),
-            *self._of_counters(bill.counters),
-            *(self._key("sums", name) for name in further),
-        ]
-        arguments: list[Argument] = [
-            *(bill.request_id, bill.cost_nanousd, line, orjson.dumps(names), KEPT_S, SETTLED_S, len(names)),
-            *(text for c in bill.counters for text in (c.name, c.window, repr(c.end_s))),
-            *further,
-        ]
-        return _Call(SETTLE, keys, arguments)
+    async def reap(self, limit: int = 100) -> int:
+        return int(await self._calls.put(Call(calls.REAP, (self._root,), [limit], durable=True)))
 
     async def balances(self, scopes: Sequence[str]) -> Sequence[Balance]:
         seconds, microseconds = await self._do("TIME")
@@ -240,6 +210,19 @@ class RedisStore:
             for (scope, window), (spent, held) in zip(counters, sums, strict=True)
         ]
 
+    async def levels(self, meters: Sequence[Meter]) -> Sequence[Level]:
+        (seconds, microseconds), *found = await self._all([("TIME",), *(self._look(meter) for meter in meters)])
+        now_s = int(seconds) + int(microseconds) / 1e6
+        return [_level(meter, answer, now_s) for meter, answer in zip(meters, found, strict=True)]
+
+    def _look(self, meter: Meter) -> Sequence[Argument]:
+        if meter.measure == "parallel":
+            return "HGET", self._key("slots"), meter.scope
+        return "HGETALL", self._key("meters", meter.name)
+
+    async def holds(self) -> Sequence[Live]:
+        return (await self._snapshot("holds")).holds
+
     async def journal(self, start_s: float, end_s: float, after: str = "", limit: int = 1000) -> Sequence[Entry]:
         start_ms, end_ms = journal.span_ms(start_s, end_s)
         if end_ms <= start_ms:
@@ -247,13 +230,31 @@ class RedisStore:
         last_ms, _, last = after.partition("-")
         start = f"({int(last_ms)}-{int(last)}" if after and int(last_ms) >= start_ms else str(start_ms)
         found = await self._do("XRANGE", self._key("journal"), start, end_ms - 1, "COUNT", limit)
-        return [journal.entry(id.decode(), int(id.split(b"-")[0]), fields[b"line"]) for id, fields in found]
+        return [calls.entry(id, fields) for id, fields in found]
+
+    async def snapshot(self) -> Snapshot:
+        return await self._snapshot("all")
+
+    async def _snapshot(self, what: str) -> Snapshot:
+        return calls.snapshot(await self._calls.put(Call(calls.SNAPSHOT, (self._root,), [what])))
+
+    async def fold(self, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> bool:
+        return not entries or bool(await self._calls.put(calls.fold(self._root, entries, sums, folds)))
+
+    async def folds(self, start_day: str, end_day: str) -> Sequence[Fold]:
+        days = await self._do("ZRANGEBYLEX", self._key("days"), f"[{start_day}", f"({end_day}")
+        found = await self._all([("HGETALL", self._key("folds", day.decode())) for day in days])
+        return [fold for fields in found for fold in calls.folded(fields)]
 
     # --- odds and ends that outlive a worker
     async def claim(self, name: str, value: str) -> str:
         key = self._key("claim", name)
         _, claimed = await self._all([("SET", key, value, "NX"), ("GET", key)])
         return str(claimed, "utf-8")
+
+    async def lock(self, name: str, owner: str, ttl_s: float) -> bool:
+        call = Call(calls.LOCK, (self._root, self._key("lock", name)), [owner, ceil(ttl_s * 1000)])
+        return bool(await self._calls.put(call))
 
     async def remember(self, items: Mapping[str, bytes], ttl_s: float) -> None:
         ttl_ms = max(1, int(ttl_s * 1000))
@@ -265,68 +266,60 @@ class RedisStore:
         values = await self._do("MGET", *(self._key("memory", name) for name in names))
         return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
-    # --- keys of the store
+    # --- the layout
+    async def _claim_layout(self, found: str) -> bytes:
+        answer: bytes = await self._calls.put(Call(calls.LAYOUT_CLAIM, (self._root,), [LAYOUT, found], durable=True))
+        return answer
+
+    async def _counters(self) -> Sequence[str]:
+        """The counters of a store of layout 1, which has no list of them."""
+        pattern = "".join(f"[{c}]" if c in "*?[" else f"\\{c}" if c == "\\" else c for c in self._key("sums", ""))
+        names: list[str] = []
+        cursor = b"0"
+        while True:
+            cursor, keys = await self._do("SCAN", cursor, "MATCH", f"{pattern}*", "COUNT", SCANNED)
+            names += [key.decode().removeprefix(self._key("sums", "")) for key in keys]
+            if int(cursor) == 0:
+                return names
+
+    # --- the way to the server
     def _key(self, *parts: str) -> str:
         return self._root + ":".join(parts)
 
-    def _of_request(self, request_id: str) -> tuple[str, str, str]:
-        return self._key("hold", request_id), self._key("settled", request_id), self._key("holds")
-
-    def _of_counters(self, counters: Sequence[Counter]) -> Iterator[str]:
-        for counter in counters:
-            yield self._key("sums", counter.name)
-            yield self._key("windows", counter.scope)
-
-    # --- the way to the server
     async def _do(self, *command: Argument) -> Any:
         (answer,) = await self._all([command])
         return answer
 
     async def _all(self, commands: Sequence[Sequence[Argument]]) -> Sequence[Any]:
-        answers = await self._pipeline(commands)
+        answers = await self._door.pipeline(commands)
         for answer in answers:
-            if isinstance(answer, RedisError):
-                raise _store_down(answer)
+            if error := failed(answer):
+                raise error
         return answers
 
-    async def _send(self, calls: Sequence[_Call]) -> Sequence[Any]:
+    async def _send(self, batch: Sequence[Call]) -> Sequence[Any]:
         """A batch of script calls; a server that does not know a script yet (new, restarted) gets its text."""
-        answers = list(await self._pipeline([_evaluate("EVALSHA", call, call.script.sha) for call in calls]))
-        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            again = await self._pipeline([_evaluate("EVAL", calls[at], calls[at].script.text) for at in unknown])
-            for at, answer in zip(unknown, again, strict=True):
-                answers[at] = answer
-        return [_store_down(answer) if isinstance(answer, RedisError) else answer for answer in answers]
+        demanded = self._wait if any(call.durable for call in batch) else None
+        answers = list(await self._door.pipeline([call.command() for call in batch], demanded))
+        unknown = [at for at, answer in enumerate(answers) if unknown_script(answer)]
+        again = await self._door.pipeline([batch[at].command(by_text=True) for at in unknown], demanded)
+        for at, answer in zip(unknown, again, strict=True):
+            answers[at] = answer
+        return [failed(answer) or answer for answer in answers]
 
-    async def _pipeline(self, commands: Sequence[Sequence[Argument]]) -> Sequence[Any]:
-        """Each command's answer, or the error in its place; sent once more after a lost connection.
-
-        Reserve and settle are idempotent by request id. A change of a key whose answer was lost ends as a Conflict.
-        """
-        if not commands:
-            return ()
-        try:
-            try:
-                return await self._pipelined(commands)
-            except Disconnected:
-                return await self._pipelined(commands)
-        except RedisError as error:
-            raise _store_down(error) from error
-
-    async def _pipelined(self, commands: Sequence[Sequence[Argument]]) -> Sequence[Any]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.pipeline_execute_command(*command)  # type: ignore[no-untyped-call]  # redis 8.1 has no types here
-        return await pipeline.execute(raise_on_error=False)
+    async def _tell(self, speak: Speak) -> None:
+        """A server that may have forgotten it: the settles of the last minute, and this worker's live holds."""
+        await speak([("SCRIPT", "LOAD", script.text) for script in (calls.SETTLE, calls.RESTORE)])
+        for answer in await speak([call.command() for call in self._recent.calls()]):
+            if error := failed(answer):
+                raise Lost(str(error))
 
 
-def _evaluate(command: str, call: _Call, script: str) -> Sequence[Argument]:
-    return command, script, len(call.keys), *call.keys, *call.arguments
-
-
-def _store_down(error: RedisError) -> StoreDown:
-    return StoreDown(f"Redis: {error}")
+def _level(meter: Meter, found: Any, now_s: float) -> Level:
+    if meter.measure == "parallel":
+        return Level(int(found or 0), 0.0)
+    buckets = {int(at): int(amount) for at, amount in zip(found[::2], found[1::2], strict=True) if at[:1].isdigit()}
+    return level(buckets, meter.measure, now_s)
 
 
 def _record(body: bytes | None) -> Record | None:

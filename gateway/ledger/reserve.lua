@@ -1,42 +1,24 @@
--- Hold an amount on every counter of a request, or on none: store.grant over the balances, in one atomic step.
+-- Hold an amount on every counter of a request and count it on every meter, or on none: rules.grant and
+-- rules.meter_refusal, in one atomic step. After sums.lua, standings.lua, meters.lua.
 --
--- KEYS  1 the hold  2 the mark of a settled request  3 the index of live holds  4 states of keys  5 states of teams
---       then for each counter: its sums, and its scope's index of windows
--- ARGV  1 request id  2 key id  3 key version  4 team id or ''  5 team version  6 least  7 usual  8 most  9 whole  10 patient
---       11 names of the counters, a JSON list  12 seconds that a counter outlives its window
---       then for each counter: name, window, start_s, end_s, cap or '', on_cap
--- Amounts are nano-USD below 2^53, where a Lua number counts exactly; as text they are written with %.0f, never by tostring.
--- Answers {'granted', amount} or {reason, counter, s, us}.
+-- ARGV  1 request id  2 least  3 usual  4 most  5 whole  6 patient  7 tokens  8 least tokens  9 lease in s
+--       10 the journal's line, should the hold end without another word  11 names of the counters, a JSON list
+--       12 number of standings  13 of counters  14 of meters
+--       then for each standing: kind, id, version; for each counter: name, window, start_s, end_s, cap or '', on_cap;
+--       for each meter: scope, measure, limit
+-- Answers {'granted', amount, afford or '', tokens, what was taken of the meters, then for each meter used, full_s}
+-- or {reason, name, s, us, retry after s}.
 
 local SHARE = 8
-local COUNTERS = (#KEYS - 5) / 2
-local least, usual, most = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local whole, patient = ARGV[9] == '1', ARGV[10] == '1'
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local least, usual, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local whole, patient = ARGV[5] == '1', ARGV[6] == '1'
+local hold_key = root .. 'hold:' .. ARGV[1]
 
-local function counter(i)
-  local at = 12 + (i - 1) * 6
-  return {
-    name = ARGV[at + 1], window = ARGV[at + 2], start_s = tonumber(ARGV[at + 3]), end_s = tonumber(ARGV[at + 4]),
-    past = ARGV[at + 4], cap = tonumber(ARGV[at + 5]), on_cap = ARGV[at + 6], sums = KEYS[4 + 2 * i], windows = KEYS[5 + 2 * i],
-  }
+local function refused(reason, name, wait_s)
+  return {reason, name or '', time[1], time[2], wait_s and string.format('%.6f', wait_s) or '0'}
 end
 
-local function refused(reason, name)
-  return {reason, name or '', time[1], time[2]}
-end
-
--- A state is the JSON list [version, revoked, expires, team id, alias], all text.
-local function standing(states, id, version)
-  local state = redis.call('HGET', states, id)
-  if not state then return 'gone' end
-  state = cjson.decode(state)
-  if state[2] == '1' or (state[3] ~= '' and now >= tonumber(state[3])) then return 'gone' end
-  if state[1] ~= version then return 'stale' end
-end
-
--- Mirrors store.grant line by line: the amount, or nil, the reason and the counter.
+-- Mirrors rules.grant line by line: the amount and what its caps afford, or nil, the reason and the counter.
 local function grant(counters)
   local free, afford, tightest, spent_out
   local strict = false
@@ -49,28 +31,71 @@ local function grant(counters)
       strict = strict or c.on_cap == 'refuse'
     end
   end
-  if not free or most <= 0 then return most end
+  if not free or most <= 0 then return most, afford end
   if afford < (strict and most or least) or afford <= 0 then return nil, 'over_budget', spent_out end
-  if free >= most and (strict or whole) then return most end
+  if free >= most and (strict or whole) then return most, afford end
   local want = strict and most or math.min(most, math.max(usual, math.floor(free / SHARE)))
-  if free >= want then return want end
+  if free >= want then return want, afford end
   if strict or free < least or free <= 0 or (patient and free < afford) then return nil, 'held', tightest end
-  return free
+  return free, afford
 end
 
-local live = redis.call('HGET', KEYS[1], 'nanousd')
-if live then return {'granted', live} end
-if redis.call('EXISTS', KEYS[2]) == 1 then return {'granted', '0'} end
+-- Mirrors rules.meter_refusal: nil, or the reason, the meter and in how many seconds there is room.
+local function meter_refusal(meters, tokens)
+  local reason, name, wait_s
+  for _, m in ipairs(meters) do
+    if m.limit < m.amount or (m.of_tokens and m.limit < tonumber(ARGV[8])) then return 'too_large', m.name, 0 end
+    local room_s
+    if m.measure == 'parallel' then
+      room_s = m.used + m.amount > m.limit and 1 or 0
+    else
+      room_s = room_in_s(m, m.amount)
+    end
+    if room_s > 0 and (not reason or room_s > wait_s) then reason, name, wait_s = 'rate', m.name, room_s end
+  end
+  return reason, name, wait_s
+end
 
-local reason = standing(KEYS[4], ARGV[2], ARGV[3])
-if not reason and ARGV[4] ~= '' then reason = standing(KEYS[5], ARGV[4], ARGV[5]) end
-if reason then return refused(reason) end
+-- Takes of every meter; what, and after how full they are.
+local function take(meters)
+  local taken, levels = {}, {}
+  for i, m in ipairs(meters) do
+    local full_s = 0
+    if m.measure == 'parallel' then
+      slot(m.scope, '1')
+    else
+      if m.new or m.amount > 0 then pour(m.key, m.measure, text(m.bucket), text(m.amount)) end
+      local newest = m.amount > 0 and m.bucket
+      if not newest then
+        for index in pairs(counting(m.key, m.bucket)) do newest = math.max(newest or index, index) end
+      end
+      if newest then full_s = leaves_s(newest, m.measure) end
+    end
+    taken[i] = {m.scope, m.measure, m.bucket and text(m.bucket) or '', text(m.amount)}
+    levels[2 * i - 1], levels[2 * i] = text(m.used + m.amount), string.format('%.6f', full_s)
+  end
+  return #taken > 0 and cjson.encode(taken) or '', levels
+end
 
+local live = redis.call('HMGET', hold_key, 'nanousd', 'tokens', 'meters')
+if live[1] then return {'granted', live[1], '', live[2], live[3]} end
+if redis.call('EXISTS', root .. 'settled:' .. ARGV[1]) == 1 then return {'granted', '0', '', '0', ''} end
+
+local at = 14
+for _ = 1, tonumber(ARGV[12]) do
+  local reason = standing(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  if reason then return refused(reason) end
+  at = at + 3
+end
 local counters = {}
-for i = 1, COUNTERS do
-  local c = counter(i)
-  if c.end_s > 0 and (now < c.start_s or now >= c.end_s) then return refused('window', c.name) end
-  counters[i] = c
+for i = 1, tonumber(ARGV[13]) do
+  local name, start_s, end_s = ARGV[at + 1], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  if end_s > 0 and (now < start_s or now >= end_s) then return refused('window', name) end
+  counters[i] = {
+    name = name, window = ARGV[at + 2], ends = ARGV[at + 4], cap = tonumber(ARGV[at + 5]), on_cap = ARGV[at + 6],
+    sums = root .. 'sums:' .. name,
+  }
+  at = at + 6
 end
 for _, c in ipairs(counters) do
   local sums = redis.call('HMGET', c.sums, 'spent', 'held')
@@ -78,18 +103,34 @@ for _, c in ipairs(counters) do
   c.spent, c.held = tonumber(sums[1] or 0), tonumber(sums[2] or 0)
 end
 
-local amount, refusal, name = grant(counters)
-if not amount then return refused(refusal, name) end
-amount = string.format('%.0f', amount)
+local amount, afford, name = grant(counters)
+if not amount and afford == 'over_budget' then return refused(afford, name) end
+
+local meters, tokens = {}, tonumber(ARGV[7])
+for i = 1, tonumber(ARGV[14]) do
+  local measure = ARGV[at + 2]
+  local m = {scope = ARGV[at + 1], measure = measure, limit = tonumber(ARGV[at + 3])}
+  m.name, m.of_tokens = m.scope .. '|' .. measure, measure == 'tpm' or measure == 'tpd'
+  if m.of_tokens then tokens = math.min(tokens, m.limit) end
+  meters[i] = m
+  at = at + 3
+end
+for _, m in ipairs(meters) do
+  m.amount = m.of_tokens and tokens or 1
+  fill(m)
+end
+local full, meter, wait_s = meter_refusal(meters, tokens)
+if full then return refused(full, meter, wait_s) end
+if not amount then return refused(afford, name) end
+
+amount = text(amount)
 for _, c in ipairs(counters) do
   redis.call('HINCRBY', c.sums, 'held', amount)
-  if c.new then
-    redis.call('HINCRBY', c.sums, 'spent', '0')
-    if c.end_s > 0 then redis.call('EXPIREAT', c.sums, string.format('%.0f', c.end_s + tonumber(ARGV[12]))) end
-    redis.call('ZADD', c.windows, c.end_s > 0 and c.past or '+inf', c.window)
-    redis.call('ZREMRANGEBYSCORE', c.windows, '-inf', string.format('%.0f', now - tonumber(ARGV[12])))
-  end
+  if c.new then begin(c.name, c.window, c.ends) end
 end
-redis.call('HSET', KEYS[1], 'nanousd', amount, 'counters', ARGV[11])
-redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[1])
-return {'granted', amount}
+local taken, levels = take(meters)
+tokens = text(tokens)
+redis.call('HSET', hold_key,
+  'nanousd', amount, 'counters', ARGV[11], 'tokens', tokens, 'meters', taken, 'line', ARGV[10])
+redis.call('ZADD', root .. 'leases', string.format('%.6f', now + tonumber(ARGV[9])), ARGV[1])
+return {'granted', amount, afford and text(afford) or '', tokens, taken, unpack(levels)}

@@ -1,44 +1,43 @@
--- Release a hold, add the cost to every counter of the bill, write the journal entry: one atomic step.
+-- Release a hold, add the cost to every counter of the bill, write the journal entry: one atomic step. Where the hold was
+-- lost and settled at its checkpoint, the difference is booked, once. After sums.lua, meters.lua.
 --
--- KEYS  1 the hold  2 the mark of a settled request  3 the index of live holds  4 the journal
---       then for each counter of the bill: its sums, and its scope's index of windows
---       then the sums of further counters that the hold stands on
--- ARGV  1 request id  2 cost  3 the journal's line  4 names of the bill's counters, a JSON list
---       5 seconds that a counter outlives its window  6 seconds that the mark stays  7 number of the bill's counters
---       then for each counter of the bill: name, window, end_s; then the names of the further counters
--- Answers {'settled', held}, {'again'}, or {'counters', names}: these are held on too, and must be among the KEYS.
+-- ARGV  1 request id  2 cost  3 the journal's line  4 names of the bill's counters, a JSON list  5 tokens
+--       then for each counter of the bill: name, window, end_s
+-- Answers {'settled', by how much it exceeds its hold, the sums spent}, or {'again'}.
 
-if redis.call('EXISTS', KEYS[2]) == 1 then return {'again'} end
+local hold_key, mark_key = root .. 'hold:' .. ARGV[1], root .. 'settled:' .. ARGV[1]
+local cost = ARGV[2]
+local mark = redis.call('GET', mark_key)
+local before, was = string.match(mark or '', '^lost (%d+) (.*)$')
+if mark and not before then return {'again'} end
 
-local BILLED = tonumber(ARGV[7])
-local sums_of = {}
-for i = 1, BILLED do sums_of[ARGV[5 + 3 * i]] = KEYS[3 + 2 * i] end
-for i = 1, #KEYS - 4 - 2 * BILLED do sums_of[ARGV[7 + 3 * BILLED + i]] = KEYS[4 + 2 * BILLED + i] end
+local hold = redis.call('HMGET', hold_key, 'nanousd', 'counters', 'meters')
+local held = tonumber(hold[1] or 0)
+if before then cost = text(tonumber(cost) - tonumber(before)) end -- no hold covers it: others may have what was held
+local over = math.max(0, tonumber(cost) - held)
 
-local hold = redis.call('HMGET', KEYS[1], 'nanousd', 'counters')
-local held, names = hold[1] or '0', cjson.decode(hold[2] or '[]')
-for _, name in ipairs(names) do
-  if not sums_of[name] then return {'counters', hold[2]} end
-end
-if held ~= '0' then
-  for _, name in ipairs(names) do redis.call('HINCRBY', sums_of[name], 'held', '-' .. held) end
-end
-
-local time = redis.call('TIME')
-for i = 1, BILLED do
-  local sums, windows, window, end_s = KEYS[3 + 2 * i], KEYS[4 + 2 * i], ARGV[6 + 3 * i], tonumber(ARGV[7 + 3 * i])
-  local new = redis.call('EXISTS', sums) == 0
-  redis.call('HINCRBY', sums, 'spent', ARGV[2])
-  if new then
-    redis.call('HINCRBY', sums, 'held', '0')
-    redis.call('ZADD', windows, end_s > 0 and ARGV[7 + 3 * i] or '+inf', window)
-    redis.call('ZREMRANGEBYSCORE', windows, '-inf', string.format('%.0f', tonumber(time[1]) - tonumber(ARGV[5])))
-    if end_s > 0 then redis.call('EXPIREAT', sums, string.format('%.0f', end_s + tonumber(ARGV[5]))) end
+local together = hold[2] == ARGV[4] -- the hold stands on the same counters, so they are all there
+if held > 0 and not together then
+  for _, name in ipairs(cjson.decode(hold[2])) do
+    redis.call('HINCRBY', root .. 'sums:' .. name, 'held', less(hold[1]))
   end
 end
+local answer = {'settled', ''}
+for at = 6, #ARGV, 3 do
+  local sums = root .. 'sums:' .. ARGV[at]
+  if together then redis.call('HINCRBY', sums, 'held', less(hold[1])) end
+  local new = not together and redis.call('EXISTS', sums) == 0
+  answer[#answer + 1] = redis.call('HINCRBY', sums, 'spent', cost)
+  if new then begin(ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
+end
+if hold[3] and hold[3] ~= '' then give_back(hold[3], ARGV[5]) end
 
-redis.call('DEL', KEYS[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('SET', KEYS[2], '1', 'EX', ARGV[6])
-redis.call('XADD', KEYS[4], '*', 'line', ARGV[3], 'counters', ARGV[4])
-return {'settled', held}
+redis.call('DEL', hold_key)
+redis.call('ZREM', root .. 'leases', ARGV[1])
+redis.call('SET', mark_key, '1', 'EX', SETTLED_S)
+local entry = {'line', ARGV[3], 'counters', ARGV[4]}
+if before then entry[5], entry[6], entry[7], entry[8] = 'cost', cost, 'adjusts', was end
+if over > 0 then entry[#entry + 1], entry[#entry + 2] = 'overrun', text(over) end
+redis.call('XADD', root .. 'journal', '*', unpack(entry))
+answer[2] = text(over)
+return answer

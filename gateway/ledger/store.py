@@ -1,8 +1,11 @@
 """What a ledger's store must do: the values that go in and out, and the Protocol that Redis and SQLite both keep.
 
-Amounts are integers in nano-USD (1e-9 USD), times are Unix seconds on the store's clock. A *counter* is one running
-sum: a scope (`key:<id>`, `team:<id>`) within a window (`total`, `1d:2026-11-20`), so that a new window begins by itself
-at zero.
+Amounts are integers in nano-USD (1e-9 USD), times are Unix seconds on the store's clock. A *scope* is whoever a cap or
+a limit is on (`key:<id>`, `team:<id>`, `org:default`, `user:<name>`, `tag:<name>`), or one of these for the models of
+a pattern (`gpt-*@key:<id>`). A *counter* is one running sum of money: a scope within a window (`total`,
+`1d:2026-11-20`), so that a new window begins by itself at zero. A *meter* is one limit on a scope: requests or tokens
+in a sliding minute or day, or requests at once. A *hold* is a lease: who holds it renews it, and what is not renewed
+in time is settled at what was last known of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,26 +17,46 @@ from pydantic import BaseModel, ConfigDict
 from translators.outcomes import Unsupported
 
 OnCap = Literal["clamp", "refuse"]
-Kind = Literal["key", "team"]
+Kind = Literal["org", "team", "key", "user", "tag"]
+Measure = Literal["rpm", "tpm", "rpd", "tpd", "parallel"]
 MAX_NANOUSD = 9_000_000 * 10**9  # a Lua number counts exactly up to 2**53: nine million dollars
+ORG = "default"  # the id of the one organisation of a store
+EVERYONE = "*"  # the id of the record that holds for every end user (or tag) without one of its own
 
 
 class Budget(BaseModel):
     """A cap on one scope. `duration` None means the scope's whole life; `soft` caps only warn."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer version's fields do not stop an older one
 
     max_nanousd: int
     duration: str | None = None
     on_cap: OnCap = "clamp"
     soft: bool = False
     main: bool = False  # the record's own `max_budget`; the others are its list of `budgets`
+    model: str | None = None  # a pattern: only requests for these models count
+    time_zone: str = "UTC"  # of the calendar's windows
+    raised_nanousd: int = 0  # on top of `max_nanousd` until `raised_until`
+    raised_until: float = 0.0
+
+
+class Limits(BaseModel):
+    """What a scope may do in a minute, in a day, at once; None: any number."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str | None = None  # a pattern: only requests for these models count
+    rpm: int | None = None
+    tpm: int | None = None
+    rpd: int | None = None
+    tpd: int | None = None
+    parallel: int | None = None
 
 
 class Record(BaseModel):
-    """A virtual key or a team, as stored. `version` rises at every change; the reserve checks it."""
+    """A virtual key, or another holder of caps and limits, as stored. `version` rises at every change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str
     kind: Kind
@@ -42,6 +65,8 @@ class Record(BaseModel):
     models: tuple[str, ...] = ()  # patterns; empty: every model
     unsupported: Unsupported | None = None  # a key's; None: as the route or the provider has it
     budgets: tuple[Budget, ...] = ()
+    limits: tuple[Limits, ...] = ()
+    tags: tuple[str, ...] = ()  # a key's: every request of it counts for these
     expires: float | None = None
     revoked: bool = False
     metadata: dict[str, Any] = {}
@@ -71,6 +96,14 @@ class StoreDown(Exception):
     """The store cannot be reached, or does not answer in time."""
 
 
+class Standing(NamedTuple):
+    """What a worker believes of a record: its version, 0 for one that is not there. The reserve checks it."""
+
+    kind: Kind
+    id: str
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class Counter:
     """One running sum that a request adds to, and its cap if it has one."""
@@ -81,6 +114,7 @@ class Counter:
     end_s: float = 0.0  # 0: no end
     cap_nanousd: int | None = None
     on_cap: OnCap = "clamp"
+    soft_nanousd: int | None = None  # past this somebody is told; nothing is refused
 
     @property
     def name(self) -> str:
@@ -88,37 +122,86 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """One limit that a request counts against: `rpm` and `rpd` by one, `tpm` and `tpd` by its tokens, `parallel` by one
+    for as long as it runs."""
+
+    scope: str
+    measure: Measure
+    limit: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.scope}|{self.measure}"
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request would like to hold, on every one of its counters at once."""
+    """What a request would like to hold, on every one of its counters and meters at once."""
 
     request_id: str
-    key_id: str
-    key_version: int
-    team_id: str | None
-    team_version: int
+    standings: tuple[Standing, ...]
     counters: tuple[Counter, ...]
     least_nanousd: int  # below this an answer is of no use
     usual_nanousd: int  # enough for most answers
     most_nanousd: int  # the ceiling: nothing can cost more
     whole: bool = False  # hold `most` where it fits: the caller named its own limit, and nobody waits behind it
     patient: bool = True  # would rather wait for what others hold than be content with less
+    meters: tuple[Meter, ...] = ()
+    tokens: int = 0  # what the request probably comes to, for the meters of tokens
+    least_tokens: int = 0  # below this an answer is of no use
+    lease_s: float = 10.0
+    line: bytes = b""  # the journal's line, should the hold end without another word of it
+
+
+class Level(NamedTuple):
+    """How full a meter is, this request included. `full_s`: in how many seconds nothing of it will count any more."""
+
+    used: int
+    full_s: float
 
 
 class Granted(NamedTuple):
-    """`nanousd` is held on every counter."""
+    """`nanousd` is held on every counter. `afford_nanousd`: the most that its caps have not spent, whoever holds it;
+    None where nothing caps it. `tokens` is what the meters of tokens took. `levels` are the meters', in their order."""
 
     nanousd: int
+    afford_nanousd: int | None = None
+    tokens: int = 0
+    levels: tuple[Level, ...] = ()
 
 
 class Refused(NamedTuple):
-    """Nothing is held. `over_budget`: spent; `held`: others hold it and may give it back; `stale`: the key or team
-    changed, read it again; `gone`: the key no longer exists or is revoked; `window`: the worker's clock is off, use
-    `now_s`.
+    """Nothing is held. `over_budget`: spent; `held`: others hold it and may give it back; `rate`: a meter is full, with
+    room again after `retry_after_s`; `too_large`: a meter will never have that room; `stale`: a record changed, read
+    it again; `gone`: the key or team no longer exists or is revoked, or a hold that was to grow is not there;
+    `window`: the worker's clock is off, use `now_s`. `name` is the counter's or the meter's.
     """
 
-    reason: Literal["over_budget", "held", "stale", "gone", "window"]
-    counter: str = ""  # whose cap it was
+    reason: Literal["over_budget", "held", "rate", "too_large", "stale", "gone", "window"]
+    name: str = ""
     now_s: float = 0.0
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a running request would like to hold on top of the `held_nanousd` that it has, on the same counters."""
+
+    request_id: str
+    standings: tuple[Standing, ...]
+    counters: tuple[Counter, ...]
+    held_nanousd: int  # what it has: a step whose answer was lost is not taken twice
+    least_nanousd: int
+    more_nanousd: int
+
+
+class Beat(NamedTuple):
+    """A sign of life of one hold, and with `line` a checkpoint: what it would be settled at if no other came."""
+
+    request_id: str
+    cost_nanousd: int = 0
+    line: bytes = b""
 
 
 class Balance(NamedTuple):
@@ -142,22 +225,29 @@ class Bill:
     usage: Mapping[str, int] = field(default_factory=dict)  # billed buckets by name
     model: str = ""  # as the caller asked
     target: str = ""  # provider/model that answered; "" when none did
-    ending: str = ""  # done, failed, hung_up, refused …
+    ending: str = ""  # done, failed, hung_up, cancelled, cut (by its cap), lost (its worker died) …
     estimated: bool = False
     unpriced: bool = False
-    price: str = ""  # the row of pricing.yaml that was applied
+    price: str = ""  # the row of pricing.yaml that was applied, and of when it is
+    service_tier: str = ""  # as the provider said: with the buckets and the time, what the price depends on
+    region: str = ""
     latency_ms: int = 0
     first_token_ms: int | None = None
     attempts: int = 0
     key_alias: str | None = None
+    end_user: str | None = None
+    tags: tuple[str, ...] = ()
+    tokens: int = 0  # for the meters of tokens: what was used of what they took
+    adjusts: bool = False  # the difference to a provisional bill of the same request
 
 
 class Settled(NamedTuple):
     """`first` is False when this request was settled before: then nothing changed.
-    `overrun_nanousd` is by how much the bill exceeded its hold."""
+    `overrun_nanousd` is by how much the bill exceeded its hold. `spent` are the counters' sums after it, in order."""
 
     first: bool
-    overrun_nanousd: int
+    overrun_nanousd: int = 0
+    spent: tuple[int, ...] = ()
 
 
 class Entry(NamedTuple):
@@ -165,7 +255,49 @@ class Entry(NamedTuple):
 
     id: str
     at_s: float
-    bill: Mapping[str, Any]  # Bill's fields without `counters`
+    bill: Mapping[str, Any]  # Bill's fields without `counters` and `tokens`
+    counters: tuple[str, ...] = ()  # the names of the sums that it is part of
+    overrun_nanousd: int = 0
+
+
+class Live(NamedTuple):
+    """One hold. `slots` are the scopes of its `parallel` meters."""
+
+    request_id: str
+    nanousd: int
+    cost_nanousd: int  # at its last checkpoint
+    deadline_s: float
+    counters: tuple[str, ...]
+    slots: tuple[str, ...]
+    bill: Mapping[str, Any]  # as it would be settled now
+
+
+class Sum(NamedTuple):
+    """One counter's. `folded`: what of `spent` stands in entries that have left the journal."""
+
+    spent_nanousd: int
+    held_nanousd: int
+    folded_nanousd: int
+
+
+class Snapshot(NamedTuple):
+    """The whole store at one instant, for the audit."""
+
+    now_s: float
+    sums: Mapping[str, Sum]  # by counter
+    holds: Sequence[Live]
+    slots: Mapping[str, int]  # requests at once, by scope
+    first_id: str  # of the oldest and the newest entry in the journal; "" when there is none
+    last_id: str
+
+
+class Fold(NamedTuple):
+    """What a group of entries that have left the journal came to."""
+
+    group: Mapping[str, str | None]  # day, key_id, key_alias, team_id, model, target, end_user, ending, tags (JSON)
+    cost_nanousd: int
+    requests: int
+    usage: Mapping[str, int]
 
 
 class Store(Protocol):
@@ -175,11 +307,16 @@ class Store(Protocol):
     async def close(self) -> None: ...
     async def ping(self) -> None: ...
 
-    # --- keys and teams
+    async def warnings(self) -> Sequence[str]:
+        """What in the store's own settings may lose money, one sentence each; asked once, at the start."""
+        ...
+
+    # --- keys, teams and the other holders of caps
     async def create(self, record: Record, digest: str | None = None) -> None:
         """Add a record; a key comes with the digest of its token.
 
-        Raises Conflict when the id or the alias (per kind) is taken.
+        Raises Conflict when the id or the alias (per kind) is taken. A revoked record other than a key or a team is
+        as good as none: its place is taken, at the next version.
         """
         ...
 
@@ -211,22 +348,59 @@ class Store(Protocol):
 
     # --- money
     async def reserve(self, ask: Ask) -> Granted | Refused:
-        """One atomic step over all counters; idempotent by request id (a live hold is granted again as it is)."""
+        """One atomic step over all counters and meters; idempotent by request id (a live hold is granted again as it
+        is, without levels; a settled request is granted 0)."""
+        ...
+
+    async def grow(self, growth: Growth) -> Granted | Refused:
+        """Raise a live hold on every counter or on none; `Granted.nanousd` is all that it then holds."""
+        ...
+
+    async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+        """Put off the end of these leases and write their checkpoints; the request ids that hold nothing (any more)."""
         ...
 
     async def settle(self, bill: Bill) -> Settled:
-        """Release the hold, add the cost to every counter, write the journal entry: all or nothing.
+        """Release the hold, add the cost to every counter, give back tokens and slots, write the journal entry: all or
+        nothing.
 
-        Idempotent by request id. A bill whose hold is not there (a refused one, a lost one) is booked all the same.
+        Idempotent by request id. A bill whose hold is not there (a refused one, a lost one) is booked all the same. One
+        whose hold was settled provisionally by `reap` books the difference, once, as a second entry (`adjusts`, whose
+        cost may be negative): that is a first settle too.
         """
+        ...
+
+    async def reap(self, limit: int = 100) -> int:
+        """Settle holds past their deadline provisionally, at their last checkpoint; how many these were."""
         ...
 
     async def balances(self, scopes: Sequence[str]) -> Sequence[Balance]:
         """Every counter of these scopes that is not past."""
         ...
 
+    async def levels(self, meters: Sequence[Meter]) -> Sequence[Level]:
+        """How full these are now."""
+        ...
+
+    async def holds(self) -> Sequence[Live]:
+        """Every hold there is."""
+        ...
+
     async def journal(self, start_s: float, end_s: float, after: str = "", limit: int = 1000) -> Sequence[Entry]:
         """Entries with start_s ≤ at_s < end_s, oldest first, those behind `after`."""
+        ...
+
+    async def snapshot(self) -> Snapshot:
+        """All counters, holds and slots, and where the journal begins and ends, at one instant."""
+        ...
+
+    async def fold(self, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> bool:
+        """Let the journal's oldest `entries` go, whose costs by counter are `sums` and by group `folds`, in one atomic
+        step. False, and nothing is done, when they are not (any more) the oldest."""
+        ...
+
+    async def folds(self, start_day: str, end_day: str) -> Sequence[Fold]:
+        """What has left the journal, of the days start_day ≤ day < end_day (ISO 8601, UTC)."""
         ...
 
     # --- odds and ends that outlive a worker
@@ -234,40 +408,11 @@ class Store(Protocol):
         """Set `name` to `value` unless it is set; what it is now."""
         ...
 
+    async def lock(self, name: str, owner: str, ttl_s: float) -> bool:
+        """Whether `owner` has the lock `name` for the next `ttl_s` seconds: it was free, or `owner`'s already.
+        0 seconds gives it back."""
+        ...
+
     async def remember(self, items: Mapping[str, bytes], ttl_s: float) -> None: ...
 
     async def recall(self, names: Sequence[str]) -> Mapping[str, bytes]: ...
-
-
-SHARE = 8  # a request whose length is not known takes at most this part of what is free
-
-
-def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
-    """How much of `ask` fits: the one rule that both stores apply, inside their atomic step.
-
-    `balances` holds (spent, held) per counter of the ask. Every uncapped counter fits everything, and what costs
-    nothing fits everywhere. A cap with `refuse` takes the ceiling or nothing. Otherwise a request takes its ceiling if
-    it says `whole` and it fits; else what is usual or an eighth of what is free, whichever is more, so that many can
-    run on a small cap at once. Where others hold that, a patient one would rather wait, and an impatient one is content
-    with whatever is of use. The Lua script mirrors this line by line.
-    """
-    left = [
-        (counter.cap_nanousd - spent, held, counter)
-        for counter, (spent, held) in zip(ask.counters, balances, strict=True)
-        if counter.cap_nanousd is not None
-    ]
-    if not left or ask.most_nanousd <= 0:
-        return Granted(ask.most_nanousd)
-    afford, spent_out = min((unspent, counter.name) for unspent, _, counter in left)
-    free, tightest = min((unspent - held, counter.name) for unspent, held, counter in left)
-    strict = any(counter.on_cap == "refuse" for _, _, counter in left)
-    if afford < (ask.most_nanousd if strict else ask.least_nanousd) or afford <= 0:
-        return Refused("over_budget", spent_out)
-    if free >= ask.most_nanousd and (strict or ask.whole):
-        return Granted(ask.most_nanousd)
-    want = ask.most_nanousd if strict else min(ask.most_nanousd, max(ask.usual_nanousd, free // SHARE))
-    if free >= want:
-        return Granted(want)
-    if strict or free < ask.least_nanousd or free <= 0 or (ask.patient and free < afford):
-        return Refused("held", tightest)
-    return Granted(free)

@@ -1,26 +1,24 @@
-"""Which counters a request adds to: the windows of a key's and a team's budgets at one moment.
+"""When a budget's window begins and ends.
 
-`1h`, `1d`, `1w` and `1mo` are the UTC hour, the UTC day, the week from Monday and the calendar month. Several of a unit
-(`30d`, `24h`, `3mo`) are fixed windows counted from the Unix epoch. A window's id holds its beginning, so that the next
-one is another counter.
+`1h`, `1d`, `1w` and the months are the calendar's, in UTC or in a named time zone: the hour, the day, the week from
+Monday. Several of another unit (`30d`, `24h`) are fixed windows counted from the Unix epoch. A window's id holds its
+beginning, so that the next one is another counter.
 """
 
 import re
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
-
-from gateway.ledger.store import Budget, Counter, Record
+from zoneinfo import ZoneInfo
 
 TOTAL = "total"
+UTC = "UTC"
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(mo|[wdhms])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _BEGINNING = {"s": "%Y-%m-%dT%H:%M:%S", "m": "%Y-%m-%dT%H:%M", "h": "%Y-%m-%dT%H", "d": "%Y-%m-%d", "w": "%Y-%m-%d"}
 _LONGEST_S = 10 * 366 * 86_400
-_FIRST_MONDAY_S = 4 * 86_400  # 1970-01-05; the epoch was a Thursday
 
 
 class Duration(NamedTuple):
@@ -53,53 +51,58 @@ def parse_duration(text: str) -> Duration:
     return Duration(number, unit)
 
 
-def window(duration: str | None, now_s: float) -> Window:
+def parse_zone(name: str) -> str:
+    """`name` if it is a time zone's (the IANA database's, such as Europe/Berlin). Raises ValueError."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError, and so caught below
+        pass
+    except KeyError:
+        pass
+    else:
+        return name
+    raise ValueError(f"{name!r} is no time zone: write one of the IANA database's, such as UTC or Europe/Berlin")
+
+
+def window(duration: str | None, now_s: float, zone: str = UTC) -> Window:
     """The window of `duration` around `now_s`; None is the scope's whole life. Raises what `parse_duration` raises."""
     if duration is None:
         return Window(TOTAL, 0.0, 0.0)
     number, unit = parse_duration(duration)
-    if unit == "mo":
-        return _months(duration, number, now_s)
+    if unit == "mo" or (number == 1 and unit in "dwh"):
+        return _of_calendar(duration, number, unit, now_s, zone)
     length_s = number * _SECONDS[unit]
-    offset_s = _FIRST_MONDAY_S if (number, unit) == (1, "w") else 0
-    start_s = (int(now_s) - offset_s) // length_s * length_s + offset_s
+    start_s = int(now_s) // length_s * length_s
     beginning = time.strftime(_BEGINNING[unit], time.gmtime(start_s))
     return Window(f"{duration}:{beginning}", float(start_s), float(start_s + length_s))
 
 
-def _months(duration: str, number: int, now_s: float) -> Window:
-    now = time.gmtime(now_s)
-    first = ((now.tm_year - 1970) * 12 + now.tm_mon - 1) // number * number
-    start, end = _month(first), _month(first + number)
-    return Window(f"{duration}:{start:%Y-%m}", start.timestamp(), end.timestamp())
+def _of_calendar(duration: str, number: int, unit: str, now_s: float, zone: str) -> Window:
+    here = ZoneInfo(zone)
+    now = datetime.fromtimestamp(int(now_s), here)
+    midnight = now.replace(hour=0, minute=0, second=0, fold=0)
+    match unit:
+        case "h":  # by the clock's face there are two of one name when it is set back: the offset tells them apart
+            start_s = int(now_s) - now.minute * 60 - now.second
+            end_s: float = start_s + 3600
+            beginning = f"{now:%Y-%m-%dT%H}" + ("" if zone == UTC else f"{now:%z}")
+        case "d":
+            start_s, end_s = _s(midnight), _s(midnight + timedelta(days=1))
+            beginning = f"{midnight:%Y-%m-%d}"
+        case "w":
+            monday = midnight - timedelta(days=midnight.weekday())
+            start_s, end_s = _s(monday), _s(monday + timedelta(days=7))
+            beginning = f"{monday:%Y-%m-%d}"
+        case _:
+            first = ((now.year - 1970) * 12 + now.month - 1) // number * number
+            start, end = _month(first, here), _month(first + number, here)
+            start_s, end_s, beginning = _s(start), _s(end), f"{start:%Y-%m}"
+    return Window(f"{duration}{'' if zone == UTC else f'@{zone}'}:{beginning}", float(start_s), float(end_s))
 
 
-def _month(since_epoch: int) -> datetime:
-    return datetime(1970 + since_epoch // 12, since_epoch % 12 + 1, 1, tzinfo=UTC)
+def _s(moment: datetime) -> int:
+    return int(moment.timestamp())
 
 
-def counters(key: Record, team: Record | None, now_s: float) -> tuple[Counter, ...]:
-    """What a request of `key` adds to: per scope its whole life, and one counter for each window that a budget has.
-
-    Of several caps on one window the tightest holds, and it refuses if any of them does. A soft budget's counter has no
-    cap: it is there to be compared with.
-    """
-    holders = (key,) if team is None else (key, team)
-    return tuple(counter for record in holders for counter in _of_scope(record, now_s))
-
-
-def _of_scope(record: Record, now_s: float) -> Iterator[Counter]:
-    windows: dict[Window, list[Budget]] = {window(None, now_s): []}
-    for budget in record.budgets:
-        caps = windows.setdefault(window(budget.duration, now_s), [])
-        if not budget.soft:
-            caps.append(budget)
-    for (id, start_s, end_s), caps in windows.items():
-        yield Counter(
-            scope=f"{record.kind}:{record.id}",
-            window=id,
-            start_s=start_s,
-            end_s=end_s,
-            cap_nanousd=min((cap.max_nanousd for cap in caps), default=None),
-            on_cap="refuse" if any(cap.on_cap == "refuse" for cap in caps) else "clamp",
-        )
+def _month(since_epoch: int, zone: ZoneInfo) -> datetime:
+    return datetime(1970 + since_epoch // 12, since_epoch % 12 + 1, 1, tzinfo=zone)

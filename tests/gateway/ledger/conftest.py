@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from gateway.ledger.opening import open_store
+from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import Store
 from tests.redis_server import redis_prefix
 
@@ -27,12 +28,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "redis_cluster"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         yield Place("", str(tmp_path / "headgate.db"), "")
         return
-    url = request.getfixturevalue("redis_url")
+    url = request.getfixturevalue(f"{request.param}_url")
     with redis_prefix(url) as prefix:
         yield Place(url, "", prefix)
 
@@ -40,6 +41,20 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 async def store(place: Place) -> AsyncIterator[Store]:
     store = place.store()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "headgate.db")
+
+
+@pytest.fixture
+async def file(path: str) -> AsyncIterator[SqliteStore]:
+    """The embedded store alone."""
+    store = SqliteStore(path)
     await store.open()
     yield store
     await store.close()

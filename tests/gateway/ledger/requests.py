@@ -1,10 +1,13 @@
 """Asks and bills for tests, short to write."""
 
 import time
+from collections.abc import Sequence
 
-from gateway.ledger.store import Ask, Bill, Counter, OnCap, Record, Store
+from gateway.ledger import journal
+from gateway.ledger.store import Ask, Bill, Counter, Growth, Meter, OnCap, Record, Standing, Store
 
 DIGEST = "d" * 64
+KEY = Standing("key", "k", 1)
 
 
 def cap(nanousd: int | None, scope: str = "key:k", on_cap: OnCap = "clamp", window: str = "total") -> Counter:
@@ -16,13 +19,39 @@ def around_now(nanousd: int | None, window: str = "1d:today", scope: str = "key:
 
 
 def ask(
-    request_id: str, *counters: Counter, most: int = 100, usual: int = 100, least: int = 1, whole: bool = False
+    request_id: str,
+    *counters: Counter,
+    most: int = 100,
+    usual: int = 100,
+    least: int = 1,
+    whole: bool = False,
+    meters: Sequence[Meter] = (),
+    tokens: int = 0,
+    lease_s: float = 1000.0,
 ) -> Ask:
-    return Ask(request_id, "k", 1, None, 0, counters, least, usual, most, whole)
+    """Of the key `k`, with a line for the journal should it be lost."""
+    lost = Bill(request_id, "k", None, counters, 0, ending="lost")
+    return Ask(
+        request_id=request_id,
+        standings=(KEY,),
+        counters=counters,
+        least_nanousd=least,
+        usual_nanousd=usual,
+        most_nanousd=most,
+        whole=whole,
+        meters=tuple(meters),
+        tokens=tokens,
+        lease_s=lease_s,
+        line=journal.line(lost),
+    )
 
 
-def bill(request_id: str, cost: int, *counters: Counter) -> Bill:
-    return Bill(request_id, "k", None, counters, cost)
+def bill(request_id: str, cost: int, *counters: Counter, tokens: int = 0) -> Bill:
+    return Bill(request_id, "k", None, counters, cost, tokens=tokens, ending="done")
+
+
+def growth(request_id: str, held: int, more: int, *counters: Counter, least: int = 1) -> Growth:
+    return Growth(request_id, (KEY,), counters, held, least, more)
 
 
 async def with_key(store: Store, **fields: object) -> Record:

@@ -8,6 +8,7 @@ from gateway.ledger.opening import open_store, store_of
 from gateway.ledger.redis import RedisStore
 from gateway.ledger.sqlite import SqliteStore
 from tests.redis_server import redis_prefix
+from translators.errors import LLMError
 
 pytestmark = pytest.mark.anyio
 
@@ -39,3 +40,16 @@ async def test_the_environment_names_the_store(tmp_path: Path, redis_url: str) -
         assert await same.claim("name", "other") == "value"
         await fleet.close()
         await same.close()
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"REDIS_URL": "redis://127.0.0.1:1/0", "HEADGATE_REDIS_WAIT": "always"}, "replicas:N"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0?wait=always"}, "replicas:N"),
+        ({"REDIS_URL": "redis+ring://127.0.0.1:1"}, "redis://"),
+    ],
+)
+def test_words_that_mean_nothing_are_named(env: dict[str, str], says: str) -> None:
+    with pytest.raises(LLMError, match=says):
+        store_of(env)

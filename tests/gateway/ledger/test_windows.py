@@ -1,13 +1,13 @@
-"""Where windows begin and end, and which counters a key's and a team's budgets make."""
+"""Where windows begin and end, in UTC and where clocks are set forward and back."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.ledger.store import Budget, Counter, Record
-from gateway.ledger.windows import Duration, Window, counters, parse_duration, window
+from gateway.ledger.windows import Duration, Window, parse_duration, parse_zone, window
 
 
 def _s(text: str) -> float:
@@ -78,39 +78,93 @@ def test_over_ten_years_is_refused(text: str) -> None:
         parse_duration(text)
 
 
-NOW_S = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
-DAY_S = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
-TOMORROW_S = DAY_S + timedelta(days=1).total_seconds()
+# --- where the clocks are set forward and back
 
 
-def test_without_budgets_each_scope_has_its_running_sum() -> None:
-    key, team = Record(id="k", kind="key", team_id="t"), Record(id="t", kind="team")
-    assert counters(key, None, NOW_S) == (Counter("key:k", "total"),)
-    assert counters(key, team, NOW_S) == (Counter("key:k", "total"), Counter("team:t", "total"))
+def _in(zone: str, text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
 
 
-def test_each_budget_has_a_counter_in_its_window() -> None:
-    budgets = (Budget(max_nanousd=5), Budget(max_nanousd=3, duration="1d", on_cap="refuse"))
-    assert counters(Record(id="k", kind="key", budgets=budgets), None, NOW_S) == (
-        Counter("key:k", "total", cap_nanousd=5),
-        Counter("key:k", "1d:2026-11-20", DAY_S, TOMORROW_S, cap_nanousd=3, on_cap="refuse"),
-    )
+@pytest.mark.parametrize(
+    ("duration", "zone", "now", "id", "start", "hours"),
+    [
+        ("1d", "Europe/Berlin", "2026-03-29T12:00", "1d@Europe/Berlin:2026-03-29", "2026-03-29T00:00", 23),
+        ("1d", "Europe/Berlin", "2026-10-25T02:30", "1d@Europe/Berlin:2026-10-25", "2026-10-25T00:00", 25),
+        ("1d", "Europe/Berlin", "2026-11-20T00:30", "1d@Europe/Berlin:2026-11-20", "2026-11-20T00:00", 24),
+        ("1d", "America/New_York", "2026-03-08T23:59", "1d@America/New_York:2026-03-08", "2026-03-08T00:00", 23),
+        ("1d", "America/Havana", "2026-03-08T12:00", "1d@America/Havana:2026-03-08", "2026-03-08T00:00", 23),
+        ("1d", "America/Havana", "2026-11-01T12:00", "1d@America/Havana:2026-11-01", "2026-11-01T00:00", 25),
+        ("1w", "Europe/Berlin", "2026-10-25T12:00", "1w@Europe/Berlin:2026-10-19", "2026-10-19T00:00", 7 * 24 + 1),
+        ("1mo", "Europe/Berlin", "2026-03-31T23:59", "1mo@Europe/Berlin:2026-03", "2026-03-01T00:00", 31 * 24 - 1),
+        ("1h", "Asia/Kathmandu", "2026-11-20T13:44", "1h@Asia/Kathmandu:2026-11-20T13+0545", "2026-11-20T13:00", 1),
+    ],
+)
+def test_a_window_is_as_long_as_the_calendar_of_its_zone_says(
+    duration: str, zone: str, now: str, id: str, start: str, hours: int
+) -> None:
+    start_s = _in(zone, start)
+    assert window(duration, _in(zone, now), zone) == Window(id, start_s, start_s + hours * 3600)
 
 
-def test_a_soft_budget_is_counted_and_caps_nothing() -> None:
-    budgets = (Budget(max_nanousd=5, soft=True, on_cap="refuse"), Budget(max_nanousd=3, duration="1d", soft=True))
-    assert counters(Record(id="t", kind="team", budgets=budgets), None, NOW_S) == (
-        Counter("team:t", "total"),
-        Counter("team:t", "1d:2026-11-20", DAY_S, TOMORROW_S),
-    )
+def test_an_hour_that_comes_twice_is_two_windows() -> None:
+    before = _in("Europe/Berlin", "2026-10-25T02:30")
+    first, second = window("1h", before, "Europe/Berlin"), window("1h", before + 3600, "Europe/Berlin")
+    assert (first.id, second.id) == ("1h@Europe/Berlin:2026-10-25T02+0200", "1h@Europe/Berlin:2026-10-25T02+0100")
+    assert first.end_s == second.start_s
 
 
-def test_of_several_caps_on_one_window_the_tightest_holds() -> None:
-    budgets = (
-        Budget(max_nanousd=5),
-        Budget(max_nanousd=1, soft=True),
-        Budget(max_nanousd=9, on_cap="refuse"),
-        Budget(max_nanousd=7),
-    )
-    key = Record(id="k", kind="key", budgets=budgets)
-    assert counters(key, None, NOW_S) == (Counter("key:k", "total", cap_nanousd=5, on_cap="refuse"),)
+ZONES = ["Europe/Berlin", "America/New_York", "America/Havana", "Asia/Kathmandu", "Asia/Beirut", "Pacific/Apia"]
+ZONES += ["Africa/Cairo", "America/Sao_Paulo", "Australia/Lord_Howe", "UTC"]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@settings(max_examples=40, deadline=None)
+@given(
+    duration=st.sampled_from(["1h", "1d", "1w", "1mo", "3mo", "12mo", "24h", "7d"]),
+    now=st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)),
+    hours=st.integers(-3, 3),
+)
+def test_windows_of_every_zone_follow_one_another(zone: str, duration: str, now: datetime, hours: int) -> None:
+    """Above all around the days when clocks are set, which a random moment seldom meets: all of a year's are tried."""
+    if (zone, duration) == ("Australia/Lord_Howe", "1h"):
+        return  # the one zone whose clocks are set by half an hour: its hours of that night lap over by as much
+    year = [now.replace(tzinfo=UTC).timestamp(), *changes(zone, now.year)]
+    for moment_s in year:
+        now_s = moment_s + hours * 3600
+        this = window(duration, now_s, zone)
+        assert this.start_s <= now_s < this.end_s
+        after, before = window(duration, this.end_s, zone), window(duration, this.start_s - 0.001, zone)
+        assert (after.start_s, before.end_s) == (this.end_s, this.start_s)
+        assert len({this.id, after.id, before.id}) == 3
+        assert window(duration, this.start_s, zone) == this
+        assert window(duration, this.end_s - 0.001, zone) == this
+
+
+def changes(zone: str, year: int) -> list[float]:
+    """When the clocks of `zone` are set in `year`, to the hour."""
+    here, first = ZoneInfo(zone), datetime(year, 1, 1, tzinfo=UTC).timestamp()
+    days = [first + day * 86_400 for day in range(366)]
+    return [
+        hour
+        for day in days
+        if _offset(here, day) != _offset(here, day + 86_400)
+        for hour in (day + at * 3600 for at in range(24))
+        if _offset(here, hour) != _offset(here, hour + 3600)
+    ]
+
+
+def _offset(zone: ZoneInfo, at_s: float) -> timedelta | None:
+    return datetime.fromtimestamp(at_s, zone).utcoffset()
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"])
+def test_a_time_zone_is_known_by_its_name(name: str) -> None:
+    assert parse_zone(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Berlin", "Europe", "../etc/passwd", "/etc/passwd", "Mars/Phobos", "UTC\0", "CEST"]
+)
+def test_what_is_no_time_zone_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        parse_zone(name)

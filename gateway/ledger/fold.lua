@@ -1,0 +1,25 @@
+-- Let the journal's oldest entries go, with what they came to kept beside the sums and by group: one atomic step.
+-- After sums.lua.
+--
+-- ARGV  1 number of entries  2 number of counters  3 the id behind the last entry
+--       then the entries' ids; for each counter: name, cost; then for each group: day, and a field and amount by which
+--       it grows
+-- Answers 1, or 0 where these are not the oldest.
+
+local entries, counters = tonumber(ARGV[1]), tonumber(ARGV[2])
+local oldest = redis.call('XRANGE', root .. 'journal', '-', '+', 'COUNT', entries)
+for i = 1, entries do
+  if not oldest[i] or oldest[i][1] ~= ARGV[3 + i] then return 0 end
+end
+local at = 3 + entries
+for _ = 1, counters do
+  local sums = root .. 'sums:' .. ARGV[at + 1]
+  if redis.call('EXISTS', sums) == 1 then redis.call('HINCRBY', sums, 'folded', ARGV[at + 2]) end
+  at = at + 2
+end
+for i = at + 1, #ARGV, 3 do
+  redis.call('ZADD', root .. 'days', '0', ARGV[i])
+  redis.call('HINCRBY', root .. 'folds:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2])
+end
+redis.call('XTRIM', root .. 'journal', 'MINID', '=', ARGV[3])
+return 1

@@ -1,0 +1,106 @@
+"""Who pays for a request, and what that makes it count against: records → counters, meters, standings."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from gateway.ledger.store import Budget, Counter, Measure, Meter, Record, Standing
+from gateway.ledger.windows import TOTAL, Window, window
+from gateway.price_list import covers
+
+_MEASURES: tuple[Measure, ...] = ("rpm", "tpm", "rpd", "tpd", "parallel")
+
+
+class Party(NamedTuple):
+    """One scope and the record whose caps and limits hold on it: its own, or the one for everyone."""
+
+    scope: str
+    record: Record
+
+
+class Parties(NamedTuple):
+    """Everyone who pays for a request, and what was read to know so."""
+
+    parties: tuple[Party, ...]
+    standings: tuple[Standing, ...]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any cap or limit stands over the request; soft ones do not."""
+        return any(
+            party.record.limits or any(not budget.soft for budget in party.record.budgets) for party in self.parties
+        )
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether any limit on tokens stands over the request."""
+        return any(
+            limit is not None
+            for party in self.parties
+            for each in party.record.limits
+            for limit in (each.tpm, each.tpd)
+        )
+
+
+def concerns(pattern: str | None, model: str) -> bool:
+    """Whether a cap or limit for the models of `pattern` is about a request for `model`, by itself or at a provider."""
+    return pattern is None or covers(pattern, model) or covers(pattern, model.partition("/")[2])
+
+
+def scope_of(scope: str, pattern: str | None) -> str:
+    """`scope`, for the models of `pattern` alone. The pattern stands first: callers choose the names of end users."""
+    return scope if pattern is None else f"{pattern}@{scope}"
+
+
+def counters(parties: Sequence[Party], model: str, now_s: float) -> tuple[Counter, ...]:
+    """What a request for `model` adds to: per party its whole life, and one counter for each window of a budget.
+
+    Of several caps on one window the tightest holds, and it refuses if any of them does.
+    """
+    return tuple(counter for party in parties for counter in _of_party(party, model, now_s))
+
+
+def budget_window(budget: Budget, now_s: float) -> Window:
+    """The window of `budget` around `now_s`."""
+    return window(budget.duration, now_s, budget.time_zone)
+
+
+def cap(budget: Budget, now_s: float) -> int:
+    """What `budget` allows now, with what it is raised by for a time."""
+    return budget.max_nanousd + (budget.raised_nanousd if now_s < budget.raised_until else 0)
+
+
+def _of_party(party: Party, model: str, now_s: float) -> Iterator[Counter]:
+    found: dict[tuple[str, Window], list[Budget]] = {(party.scope, Window(TOTAL, 0.0, 0.0)): []}
+    for budget in party.record.budgets:
+        if concerns(budget.model, model):
+            place = scope_of(party.scope, budget.model), budget_window(budget, now_s)
+            found.setdefault(place, []).append(budget)
+    for (scope, (id, start_s, end_s)), budgets in found.items():
+        hard = [budget for budget in budgets if not budget.soft]
+        yield Counter(
+            scope=scope,
+            window=id,
+            start_s=start_s,
+            end_s=end_s,
+            cap_nanousd=min((cap(budget, now_s) for budget in hard), default=None),
+            on_cap="refuse" if any(budget.on_cap == "refuse" for budget in hard) else "clamp",
+            soft_nanousd=min((cap(budget, now_s) for budget in budgets if budget.soft), default=None),
+        )
+
+
+def meters(parties: Sequence[Party], model: str) -> tuple[Meter, ...]:
+    """The limits that a request for `model` counts against; of several on one measure the tightest."""
+    return tuple(meter for party in parties for meter in _meters_of(party, model))
+
+
+def _meters_of(party: Party, model: str) -> Iterator[Meter]:
+    found: dict[tuple[str, Measure], int] = {}
+    for limits in party.record.limits:
+        if concerns(limits.model, model):
+            for measure in _MEASURES:
+                limit: int | None = getattr(limits, measure)
+                if limit is not None:
+                    place = scope_of(party.scope, limits.model), measure
+                    found[place] = min(limit, found.get(place, limit))
+    for (scope, measure), limit in found.items():
+        yield Meter(scope, measure, limit)

@@ -1,0 +1,51 @@
+"""What a worker tells a server that may have forgotten it: the settles of the last minute, and its live holds.
+
+A server that was restarted with `appendfsync everysec`, or a replica that took its place, may lack the last second.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from gateway.ledger import redis_calls as calls
+from gateway.ledger.redis_calls import Call, Known
+from gateway.ledger.store import Ask, Beat, Bill
+
+TOLD_AGAIN_S = 60.0
+MOST = 10_000  # settles; some tens of megabytes
+
+
+class Recent:
+    """Remembers what the store has acknowledged to this worker. Nothing else holds what is here."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._settled: deque[tuple[float, Bill]] = deque(maxlen=MOST)
+        self._live: dict[str, Known] = {}
+
+    def held(self, ask: Ask, nanousd: int, tokens: int, taken: str) -> None:
+        self._live[ask.request_id] = Known(ask, nanousd, tokens, taken, 0, ask.line)
+
+    def grown(self, request_id: str, nanousd: int) -> None:
+        if known := self._live.get(request_id):
+            self._live[request_id] = known._replace(nanousd=nanousd)
+
+    def renewed(self, beats: Sequence[Beat], gone: Sequence[str]) -> None:
+        for beat in beats:
+            if beat.line and (known := self._live.get(beat.request_id)):
+                self._live[beat.request_id] = known._replace(cost_nanousd=beat.cost_nanousd, line=beat.line)
+        for id in gone:
+            self._live.pop(id, None)
+
+    def settled(self, bill: Bill) -> None:
+        self._live.pop(bill.request_id, None)
+        now = time.monotonic()
+        while self._settled and self._settled[0][0] < now - TOLD_AGAIN_S:
+            self._settled.popleft()
+        self._settled.append((now, bill))
+
+    def calls(self) -> Sequence[Call]:
+        """All of it, first what is settled; each changes nothing where the server knows of it."""
+        since = time.monotonic() - TOLD_AGAIN_S
+        again = [calls.settle(self._root, bill) for at, bill in self._settled if at >= since]
+        return again + [calls.restore(self._root, known, known.ask.lease_s) for known in self._live.values()]

@@ -1,0 +1,282 @@
+"""What the embedded store does with money: reserve, grow, renew, settle, reap. Each is one step of a transaction."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+
+from gateway.ledger import rules
+from gateway.ledger.sqlite_file import Connection
+from gateway.ledger.sqlite_records import now_ms
+from gateway.ledger.store import (
+    Ask,
+    Beat,
+    Bill,
+    Counter,
+    Granted,
+    Growth,
+    Level,
+    Measure,
+    Meter,
+    Refused,
+    Settled,
+    Standing,
+)
+
+SETTLED_MS = 7 * 86_400_000  # how long a request is known to be settled
+SWEEP = 1000  # marks of settled requests that one reap may let go
+
+
+class _Held(NamedTuple):
+    """A hold that has been taken out of the table."""
+
+    nanousd: int = 0
+    counters: Sequence[tuple[str, str, float]] = ()  # scope, window, end_s
+    meters: Sequence[tuple[str, Measure, int, int]] = ()  # scope, measure, bucket, amount
+    cost: int = 0
+    line: str = ""
+
+
+# --- reserve and grow
+
+
+def reserve(db: Connection, ask: Ask) -> Granted | Refused:
+    now = now_ms()
+    if live := db.execute("SELECT nanousd, tokens FROM holds WHERE request_id = ?", (ask.request_id,)).fetchone():
+        return Granted(live[0], tokens=live[1])
+    if db.execute("SELECT 1 FROM settled WHERE request_id = ?", (ask.request_id,)).fetchone():
+        return Granted(0)
+    refused = _standing(db, ask.standings, now / 1000) or _window(ask.counters, now / 1000)
+    if refused is not None:
+        return refused
+    answer = rules.grant(ask, [_sums(db, counter) for counter in ask.counters])
+    if isinstance(answer, Refused) and answer.reason == "over_budget":
+        return answer
+    full = rules.meter_refusal(
+        ask,
+        [_buckets(db, meter) for meter in ask.meters],
+        [_running(db, meter.scope) for meter in ask.meters],
+        now / 1000,
+    )
+    if full is not None:
+        return full
+    return answer if isinstance(answer, Refused) else _hold(db, ask, answer, now)
+
+
+def _hold(db: Connection, ask: Ask, granted: Granted, now: int) -> Granted:
+    tokens = rules.tokens_of(ask)
+    taken = [(meter, _bucket(meter, now), rules.amount_of(meter, tokens)) for meter in ask.meters]
+    for meter, bucket, amount in taken:
+        _take(db, meter.scope, meter.measure, bucket, amount)
+    _add(db, [_placed(counter) for counter in ask.counters], held=granted.nanousd)
+    db.execute(
+        "INSERT INTO holds (request_id, nanousd, counters, meters, tokens, line, deadline_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(ask.request_id, granted.nanousd, _json([_placed(counter) for counter in ask.counters])),
+            *(_json([(meter.scope, meter.measure, bucket, amount) for meter, bucket, amount in taken]), tokens),
+            *(ask.line.decode(), now + int(ask.lease_s * 1000)),
+        ),
+    )
+    return granted._replace(tokens=tokens, levels=tuple(levels(db, ask.meters)))
+
+
+def grow(db: Connection, growth: Growth) -> Granted | Refused:
+    query = "SELECT nanousd, counters FROM holds WHERE request_id = ?"
+    row = db.execute(query, (growth.request_id,)).fetchone()
+    if row is None:
+        return Refused("gone")
+    nanousd, counters = row
+    if nanousd != growth.held_nanousd:  # this step was taken before, and its answer lost
+        return Granted(nanousd)
+    if refused := _standing(db, growth.standings, now_ms() / 1000):
+        return refused
+    answer = rules.grow(growth, [_sums(db, counter) for counter in growth.counters])
+    if isinstance(answer, Granted):
+        _add(db, orjson.loads(counters), held=answer.nanousd - nanousd)
+        db.execute("UPDATE holds SET nanousd = ? WHERE request_id = ?", (answer.nanousd, growth.request_id))
+    return answer
+
+
+def _standing(db: Connection, standings: Sequence[Standing], now_s: float) -> Refused | None:
+    query = "SELECT version, revoked, expires FROM records WHERE kind = ? AND id = ?"
+    for kind, id, believed in standings:
+        version, revoked, expires = db.execute(query, (kind, id)).fetchone() or (0, False, None)
+        if kind in ("key", "team") and (version == 0 or revoked or (expires is not None and now_s >= expires)):
+            return Refused("gone")
+        if version != believed:
+            return Refused("stale")
+    return None
+
+
+def _window(counters: Sequence[Counter], now_s: float) -> Refused | None:
+    for counter in counters:
+        if counter.end_s and not counter.start_s <= now_s < counter.end_s:
+            return Refused("window", counter.name, now_s)
+    return None
+
+
+# --- renew
+
+
+def renew(db: Connection, beats: Sequence[Beat], lease_s: float) -> list[str]:
+    deadline = now_ms() + int(lease_s * 1000)
+    ids = _json([beat.request_id for beat in beats])
+    put_off = (
+        "UPDATE holds SET deadline_ms = ? WHERE request_id IN (SELECT value FROM json_each(?)) RETURNING request_id"
+    )
+    live = {id for (id,) in db.execute(put_off, (deadline, ids)).fetchall()}
+    db.executemany(
+        "UPDATE holds SET cost = ?, line = ? WHERE request_id = ?",
+        [(beat.cost_nanousd, beat.line.decode(), beat.request_id) for beat in beats if beat.line],
+    )
+    return [beat.request_id for beat in beats if beat.request_id not in live]
+
+
+# --- settle and reap
+
+
+def settle(db: Connection, bill: Bill, line: str) -> Settled:
+    now = now_ms()
+    counters = [_placed(counter) for counter in bill.counters]
+    row = db.execute("SELECT provisional, line FROM settled WHERE request_id = ?", (bill.request_id,)).fetchone()
+    if row is not None and row[0] is None:
+        return Settled(first=False)
+    if row is None:
+        held = _released(db, bill.request_id)
+        _give_back(db, held.meters, bill.tokens, now)
+        overrun = _book(db, bill.request_id, counters, bill.cost_nanousd, held.nanousd, line, now)
+    else:
+        overrun = _book(db, bill.request_id, counters, bill.cost_nanousd - row[0], 0, line, now, adjusts=row[1])
+    _mark(db, bill.request_id, None, now)
+    return Settled(True, overrun, tuple(_sums(db, counter)[0] for counter in bill.counters))
+
+
+def reap(db: Connection, limit: int) -> int:
+    now = now_ms()
+    query = "SELECT request_id FROM holds WHERE deadline_ms <= ? ORDER BY deadline_ms LIMIT ?"
+    lost = [id for (id,) in db.execute(query, (now, limit))]
+    for id in lost:
+        held = _released(db, id)
+        _book(db, id, held.counters, held.cost, held.nanousd, held.line, now)
+        _mark(db, id, held.cost, now, held.line or "{}")
+    sweep = "DELETE FROM settled WHERE request_id IN (SELECT request_id FROM settled WHERE at_ms < ? LIMIT ?)"
+    db.execute(sweep, (now - SETTLED_MS, SWEEP))
+    return len(lost)
+
+
+def _released(db: Connection, request_id: str) -> _Held:
+    """The hold, taken out, its money and its slots given back; what it took of tokens stays taken."""
+    query = "DELETE FROM holds WHERE request_id = ? RETURNING nanousd, counters, meters, cost, line"
+    row = db.execute(query, (request_id,)).fetchone()
+    if row is None:
+        return _Held()
+    held = _Held(row[0], orjson.loads(row[1]), orjson.loads(row[2]), row[3], row[4])
+    _add(db, held.counters, held=-held.nanousd)
+    for scope, measure, bucket, amount in held.meters:
+        if measure == "parallel":
+            _take(db, scope, measure, bucket, -amount)
+    return held
+
+
+def _give_back(db: Connection, meters: Sequence[tuple[str, Measure, int, int]], tokens: int, now: int) -> None:
+    """What was not used of the tokens, or take what was used on top, where the reserve's bucket still counts."""
+    for scope, measure, bucket, amount in meters:
+        if measure in ("tpm", "tpd") and rules.counting({bucket: 1}, measure, now / 1000):
+            _take(db, scope, measure, bucket, tokens - amount)
+
+
+def _book(
+    db: Connection,
+    request_id: str,
+    counters: Sequence[tuple[str, str, float]],
+    cost: int,
+    held: int,
+    line: str,
+    now: int,
+    adjusts: str = "",
+) -> int:
+    """Add the cost to the counters and write the entry; by how much it exceeds what was held."""
+    overrun = max(0, cost - held)
+    _add(db, counters, spent=cost)
+    (last,) = db.execute("SELECT at_ms FROM journal ORDER BY id DESC LIMIT 1").fetchone() or (0,)
+    names = _json([f"{scope}|{window}" for scope, window, _ in counters])
+    db.execute(
+        "INSERT INTO journal (at_ms, request_id, cost, overrun, adjusts, counters, line) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (max(now, last), request_id, cost, overrun, adjusts, names, line),
+    )
+    return overrun
+
+
+def _mark(db: Connection, request_id: str, provisional: int | None, now: int, line: str = "") -> None:
+    row = (request_id, provisional, line, now)
+    db.execute("INSERT OR REPLACE INTO settled (request_id, provisional, line, at_ms) VALUES (?, ?, ?, ?)", row)
+
+
+# --- counters and meters
+
+
+def _placed(counter: Counter) -> tuple[str, str, float]:
+    return counter.scope, counter.window, counter.end_s
+
+
+def _sums(db: Connection, counter: Counter) -> tuple[int, int]:
+    query = "SELECT spent, held FROM counters WHERE scope = ? AND window = ?"
+    row: tuple[int, int] | None = db.execute(query, (counter.scope, counter.window)).fetchone()
+    return row or (0, 0)
+
+
+def _add(db: Connection, counters: Sequence[tuple[str, str, float]], spent: int = 0, held: int = 0) -> None:
+    db.executemany(
+        "INSERT INTO counters (scope, window, end_s, spent, held) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET spent = spent + excluded.spent, held = held + excluded.held",
+        [(*counter, spent, held) for counter in counters],
+    )
+
+
+def levels(db: Connection, meters: Sequence[Meter]) -> list[Level]:
+    """How full these are now; when a slot will be free nobody knows."""
+    now_s = now_ms() / 1000
+    return [
+        Level(_running(db, meter.scope), 0.0)
+        if meter.measure == "parallel"
+        else rules.level(_buckets(db, meter), meter.measure, now_s)
+        for meter in meters
+    ]
+
+
+def _buckets(db: Connection, meter: Meter) -> dict[int, int]:
+    query = "SELECT bucket, amount FROM meters WHERE scope = ? AND measure = ?"
+    return dict(db.execute(query, (meter.scope, meter.measure)).fetchall())
+
+
+def _running(db: Connection, scope: str) -> int:
+    row = db.execute("SELECT running FROM slots WHERE scope = ?", (scope,)).fetchone()
+    return row[0] if row else 0
+
+
+def _bucket(meter: Meter, now: int) -> int:
+    return 0 if meter.measure == "parallel" else rules.bucket(meter.measure, now / 1000)
+
+
+def _take(db: Connection, scope: str, measure: Measure, bucket: int, amount: int) -> None:
+    """Count `amount` more, or less; what no longer counts is let go of at the first look at a new bucket."""
+    if measure == "parallel":
+        db.execute(
+            "INSERT INTO slots (scope, running) VALUES (?, ?)"
+            " ON CONFLICT DO UPDATE SET running = running + excluded.running",
+            (scope, amount),
+        )
+        db.execute("DELETE FROM slots WHERE scope = ? AND running <= 0", (scope,))
+        return
+    past = "DELETE FROM meters WHERE scope = ? AND measure = ? AND bucket < ?"
+    db.execute(past, (scope, measure, bucket - rules.BUCKETS))
+    db.execute(
+        "INSERT INTO meters (scope, measure, bucket, amount) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+        (scope, measure, bucket, amount),
+    )
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()

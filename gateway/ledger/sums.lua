@@ -1,0 +1,32 @@
+-- What every script of money begins with: the clock, the names of keys, sums that come into being.
+--
+-- KEYS[1] is the root of all names, and as a key it never exists: a cluster that is moving our slot elsewhere thus turns
+-- a script away before its first step, and never in the middle (TRYAGAIN, ASK).
+-- Amounts are nano-USD below 2^53, where a Lua number counts exactly; as text they are written with %.0f, never by tostring.
+
+local KEPT_S = 7776000 -- 90 days: how long a counter stays after its window's end
+local SETTLED_S = 604800 -- 7 days: how long a second settle is known for one
+local root = KEYS[1]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
+local function text(number) return string.format('%.0f', number) end
+
+local function less(amount) return amount == '0' and '0' or '-' .. amount end -- HINCRBY does not take -0
+
+-- A sum that has just come into being: found by its scope, and by who asks for all of them; some time after its window's
+-- end it goes (at once, where that is long past).
+local function begin(name, window, end_s)
+  local ends, goes = tonumber(end_s), '+inf'
+  redis.call('HINCRBY', root .. 'sums:' .. name, 'spent', '0')
+  redis.call('HINCRBY', root .. 'sums:' .. name, 'held', '0')
+  if ends > 0 then
+    goes = text(ends + KEPT_S)
+    redis.call('EXPIREAT', root .. 'sums:' .. name, goes)
+  end
+  local windows = root .. 'windows:' .. string.sub(name, 1, -#window - 2)
+  redis.call('ZADD', windows, ends > 0 and end_s or '+inf', window)
+  redis.call('ZREMRANGEBYSCORE', windows, '-inf', text(now - KEPT_S))
+  redis.call('ZADD', root .. 'counters', goes, name)
+  redis.call('ZREMRANGEBYSCORE', root .. 'counters', '-inf', text(now))
+end
