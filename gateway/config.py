@@ -25,7 +25,7 @@ from gateway.settings import Path as Where
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
-_SECRET = frozenset({"api_key", "headers"})  # what stands there is not repeated in a message
+_SECRET = frozenset({"api_key", "headers", "alert_url"})  # what stands there is not repeated in a message
 _SWITCHES = ("api_key", "base_url", "project", "region")  # without its value, a provider is off
 _SHAPES = {  # pydantic's word for a fault → ours, where its own speaks of Python
     "missing": "is required here",
@@ -209,6 +209,8 @@ def _fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
     here: type[BaseModel] | None = model
     steps = iter(loc)
     for step in steps:
+        if isinstance(step, int):  # one of a list where a single one would do
+            continue
         known = here.model_fields.get(str(step)) if here is not None else None
         here = _model_in(known.annotation) if known else None
         if known and get_origin(known.annotation) in (dict, tuple):

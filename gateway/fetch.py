@@ -2,8 +2,9 @@
 
 import asyncio
 import ipaddress
+import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -24,7 +25,12 @@ AT_ONCE = 8
 _UNICAST = ipaddress.ip_network("2000::/3")
 _TRANSLATED = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 
-ADMIN_TIMEOUT_S = 30.0  # a usage report over a long journal takes a while
+POST_TIMEOUT_S = 5.0
+POSTS = 2  # tries
+ADMIN_TIMEOUT_S = 600.0  # a report over a long journal, or an audit of it, takes a while
+ADMIN_CONNECT_S = 10.0
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes every URL into the log (0.28, _client.py)
 
 
 async def admin_call(
@@ -37,22 +43,76 @@ async def admin_call(
     headers = {"authorization": f"Bearer {admin_key}", "content-type": "application/json"}
     content = None if body is None else orjson.dumps(body)
     try:
-        async with httpx.AsyncClient(timeout=ADMIN_TIMEOUT_S, verify=tls_context()) as client:
+        async with httpx.AsyncClient(timeout=_patience(), verify=tls_context()) as client:
             response = await client.request(
                 method, url.rstrip("/") + path, params=query, content=content, headers=headers
             )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise LLMError("connect", f"no answer from {url}: {error or type(error).__name__}") from error
+    answer = _parsed(response.content)
+    if isinstance(answer, dict) and response.is_success and "error" not in answer:
+        return answer
+    raise _refused(url, response.status_code, answer)
+
+
+async def admin_lines(url: str, admin_key: str, path: str, query: Mapping[str, str]) -> AsyncIterator[list[Any]]:
+    """What the admin API of the gateway at `url` streams as JSON Lines, some of them parsed at a time.
+
+    Raises LLMError as `admin_call` does, and when the stream breaks off.
+    """
+    headers, rest = {"authorization": f"Bearer {admin_key}"}, b""
     try:
-        answer = orjson.loads(response.content)
+        async with (
+            httpx.AsyncClient(timeout=_patience(), verify=tls_context()) as client,
+            client.stream("GET", url.rstrip("/") + path, params=query, headers=headers) as response,
+        ):
+            if not response.is_success:
+                raise _refused(url, response.status_code, _parsed(await response.aread()))
+            async for piece in response.aiter_bytes():  # not aiter_lines, which also cuts at U+2028
+                *lines, rest = (rest + piece).split(b"\n")
+                yield [orjson.loads(line) for line in lines]
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise LLMError("connect", f"no answer from {url}: {error or type(error).__name__}") from error
     except orjson.JSONDecodeError:
-        answer = None
+        raise LLMError("bad_upstream", f"{url} does not answer as Headgate does") from None
+
+
+def _patience() -> httpx.Timeout:
+    return httpx.Timeout(ADMIN_TIMEOUT_S, connect=ADMIN_CONNECT_S)
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _refused(url: str, status: int, answer: Any) -> LLMError:
     match answer:
         case {"error": {"message": str(message)}}:
-            raise LLMError("invalid_request", message, status=response.status_code)
-        case dict() if response.is_success:
-            return answer
-    raise LLMError("bad_upstream", f"{url} answered {response.status_code} and not as Headgate does")
+            return LLMError("invalid_request", message, status=status)
+    return LLMError("bad_upstream", f"{url} answered {status} and not as Headgate does")
+
+
+async def post(url: str, body: bytes) -> str:
+    """Post JSON to an address of the operator's, a second time if need be; "" when it was taken, else why it was not.
+
+    Never raises, and does not repeat the URL, which may hold a token.
+    """
+    why = ""
+    for _ in range(POSTS):
+        try:
+            async with asyncio.timeout(POST_TIMEOUT_S):
+                async with httpx.AsyncClient(timeout=POST_TIMEOUT_S, verify=tls_context()) as client:
+                    response = await client.post(url, content=body, headers={"content-type": "application/json"})
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:  # TimeoutError is an OSError
+            why = type(error).__name__
+            continue
+        if response.is_success:
+            return ""
+        why = f"status {response.status_code}"
+    return why
 
 
 class Fetcher:

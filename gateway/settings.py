@@ -6,8 +6,18 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from gateway.ledger.windows import parse_duration
 from translators.outcomes import Unsupported
 from translators.registry import TRANSLATORS
 
@@ -53,6 +63,7 @@ class Provider(_Written):
     stream_usage: bool = True
     unsupported: Unsupported = "refuse"
     timeouts: Timeouts = Timeouts()
+    on_disconnect: Literal["cancel", "drain"] = "cancel"  # drain: this provider bills the whole answer all the same
     service_tier: str = "default"  # what this account's requests get when none is asked for
     region: str = ""  # where this account's requests run: Bedrock's, and for prices that depend on it; "": anywhere
     project: str = ""  # Vertex's; with an api_key it may be left out
@@ -157,6 +168,33 @@ class Route(_Written):
         return {"targets": [{"model": written}]} if isinstance(written, str) else written
 
 
+class Retention(_Written):
+    """`retention:`, when entries leave the journal; what they came to by day, key, model and the like stays."""
+
+    max_age: str = "400d"  # 8d at least: a settle that is sent again is known for 7
+    max_entries: Positive = 5_000_000  # whatever their age, save that none younger than 8 days leaves
+
+    @field_validator("max_age")
+    @classmethod
+    def _is_long_enough(cls, age: str) -> str:
+        if age_s(age) < 8 * 86_400:
+            raise ValueError(f"must be 8d or more, not {age!r}")
+        return age
+
+    @property
+    def max_age_s(self) -> float:
+        return age_s(self.max_age)
+
+
+def age_s(age: str) -> float:
+    """`400d` in seconds, a month being 31 days. Raises ValueError for what is no duration."""
+    try:
+        number, unit = parse_duration(age)
+    except ValueError:
+        raise ValueError(f"{age!r} is no duration of at most ten years, such as 400d") from None
+    return number * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "mo": 31 * 86_400.0}[unit]
+
+
 class Settings(_Written):
     """routes.yaml."""
 
@@ -166,10 +204,34 @@ class Settings(_Written):
     max_connections: Positive = 1000  # open at once to one host, per worker
     keepalive_s: Seconds = 15  # a silent stream gets a comment line this often: proxies drop connections after 60 s
     wait_s: Annotated[float, Field(ge=0, le=3600)] = 20  # for budget that others hold, before 429
+    lease_s: Annotated[float, Field(ge=2, le=300)] = 10  # a hold that nobody renews for so long is settled
+    checkpoint_s: Annotated[float, Field(ge=0.05, le=10)] = 0.25  # the most of a stream's cost that a crash can lose
+    offline_key_s: Annotated[float, Field(ge=0, le=86_400)] = 600  # a key is served from memory without the store
+    drain_s: Seconds = 30  # an answer that its caller has left is read on for its usage, at most so long
+    spool: str = ""  # the folder of bills that the store did not take; "": see gateway.ledger.spool
+    alert_url: SecretStr | None = None  # is told when a soft budget is passed; such URLs often hold a token
     usual_output_tokens: Positive = 256  # held at first, on a small cap, for an answer of which nothing is known yet
+    retention: Retention = Retention()
     fetch_allow: tuple[IPvAnyNetwork, ...] = ()  # private networks that images may be fetched from
     fetch_max_bytes: Positive = 20 * 1024 * 1024
     fetch_timeout_s: Seconds = 10
+
+    @field_validator("alert_url")
+    @classmethod
+    def _can_be_posted_to(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None or not url.get_secret_value():
+            return None
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http or https URL")
+        return url
+
+    @field_validator("checkpoint_s")
+    @classmethod
+    def _comes_before_the_lease_ends(cls, checkpoint_s: float, others: ValidationInfo) -> float:
+        if checkpoint_s > others.data.get("lease_s", checkpoint_s * 2) / 2:
+            raise ValueError("must be at most half of `lease_s`, or holds end while they are in use")
+        return checkpoint_s
 
 
 def did_you_mean(word: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:

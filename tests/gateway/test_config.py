@@ -129,6 +129,15 @@ def test_half_a_reference_is_a_fault(tmp_path: Path, value: str) -> None:
 # --- faults
 
 
+def test_a_fault_in_one_version_of_a_price_is_found_there(tmp_path: Path) -> None:
+    text = "models:\n  m:\n    - {input: 1}\n    - {since: 2026-12-01,\n       inputt: 2}\n"
+    [(line, message)] = faults(tmp_path, pricing=text)
+    assert line == 5
+    assert "models.m.1.inputt" in message and "did you mean 'input'" in message
+    [(line, message)] = faults(tmp_path, pricing="models:\n  m:\n    - {input: 1}\n    - {input: 2}\n")
+    assert line == 2 and "a `since` of its own" in message
+
+
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [
@@ -212,9 +221,9 @@ def test_a_file_that_is_not_there_or_no_text_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_secret_is_in_no_message(tmp_path: Path) -> None:
-    text = "providers:\n  a: {dialect: openai, api_key: [sk-secret], headers: {x: [sk-secret]}}\n"
+    text = "providers:\n  a: {dialect: openai, api_key: [sk-secret], headers: {x: [sk-secret]}}\nalert_url: sk-secret\n"
     found = faults(tmp_path, text)
-    assert len(found) == 2
+    assert len(found) == 3
     assert "sk-secret" not in str(found)
 
 

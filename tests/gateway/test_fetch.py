@@ -2,15 +2,17 @@
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import orjson
 import pytest
-from pytest_httpx import HTTPXMock
+from pytest_httpx import HTTPXMock, IteratorStream
 
-from gateway.fetch import MAX_URLS, Fetcher, Network, admin_call
+from gateway import fetch
+from gateway.fetch import MAX_URLS, Fetcher, Network, admin_call, admin_lines, post
 from tests.replay import JSON, SILENCE, Reply, Upstream, refused_url
 from translators.errors import LLMError
 from translators.exchange import Media
@@ -36,6 +38,38 @@ def test_a_refusal_keeps_its_status_and_message(httpx_mock: HTTPXMock) -> None:
     with pytest.raises(LLMError) as refused:
         call()
     assert (refused.value.status, refused.value.message) == (422, "`a` is not known")
+
+
+def lines() -> list[Any]:
+    async def read() -> list[Any]:
+        found = admin_lines(f"{URL}/", "admin-key", "/admin/usage/export", {"format": "jsonl"})
+        return [line async for some in found for line in some]
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_streamed_lines_are_the_same_however_they_are_cut(httpx_mock: HTTPXMock, size: int) -> None:
+    body = '{"a": 1}\n{"b": "\u2028ü"}\n'.encode()
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    httpx_mock.add_response(stream=IteratorStream(pieces))
+    assert lines() == [{"a": 1}, {"b": "\u2028ü"}]
+    (request,) = httpx_mock.get_requests()
+    assert str(request.url) == f"{URL}/admin/usage/export?format=jsonl"
+    assert request.headers["authorization"] == "Bearer admin-key"
+
+
+def test_a_stream_that_is_refused_or_breaks_off_is_an_error(httpx_mock: HTTPXMock) -> None:
+    httpx_mock.add_response(status_code=503, json={"error": {"message": "try again"}})
+    with pytest.raises(LLMError, match="try again") as refused:
+        lines()
+    assert refused.value.status == 503
+    httpx_mock.add_exception(httpx.RemoteProtocolError("peer closed connection"))
+    with pytest.raises(LLMError, match="peer closed connection"):
+        lines()
+    httpx_mock.add_response(content=b"<html>\n")
+    with pytest.raises(LLMError, match="not answer as Headgate"):
+        lines()
 
 
 @pytest.mark.parametrize(
@@ -146,3 +180,46 @@ def test_many_urls_are_fetched_a_few_at_a_time_and_too_many_not_at_all(upstream:
     with pytest.raises(LLMError):
         asyncio.run(fetch(MAX_URLS + 1))
     assert len(upstream.requests) == MAX_URLS
+
+
+def posted(url: str) -> str:
+    return asyncio.run(post(url, b'{"a":1}'))
+
+
+def test_what_is_posted_is_tried_twice_and_its_address_is_in_no_log(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    upstream.answer(Reply(503), Reply(200))
+    assert posted(f"{upstream.url}/t0ken") == ""
+    assert [(request.method, request.path, request.body) for request in upstream.requests] == [
+        ("POST", "/t0ken", b'{"a":1}')
+    ] * 2
+    assert "t0ken" not in caplog.text
+    assert upstream.requests[0].headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("replies", "why"),
+    [
+        ((Reply(503), Reply(404)), "status 404"),
+        ((Reply(302, {"location": "/b"}), Reply(302, {"location": "/b"})), "status 302"),
+        ((SILENCE, SILENCE), "Timeout"),
+        ((Reply(200, JSON, (b"12",)).cut(1), Reply(200, JSON, (b"12",)).cut(1)), "RemoteProtocolError"),
+    ],
+)
+def test_a_post_that_is_not_taken_is_no_error_and_says_why(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, replies: tuple[Reply, ...], why: str
+) -> None:
+    monkeypatch.setattr(fetch, "POST_TIMEOUT_S", 0.2)
+    upstream.answer(*replies)
+    assert why in posted(upstream.url)
+    assert len(upstream.requests) == len(replies)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h\x00/t0ken", "ftp://h/t0ken", "http://[t0ken", "http://" + "a" * 70 + ".b/t0ken"]
+)
+def test_a_post_to_what_is_no_address_is_no_error_either(url: str) -> None:
+    assert posted(url)
+    assert "t0ken" not in posted(url)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.facts import Listed, ModelList
 from gateway.price_list import PriceList, Row, When
-from gateway.settings import Provider, Route, Settings, Timeouts, Weighted
+from gateway.settings import Provider, Retention, Route, Settings, Timeouts, Weighted
 from translators.registry import TRANSLATORS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -15,7 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encod
 
 @pytest.mark.parametrize(
     "model",
-    [Settings, Provider, Timeouts, Route, Weighted, PriceList, Row, When, Listed],
+    [Settings, Provider, Timeouts, Retention, Route, Weighted, PriceList, Row, When, Listed],
     ids=lambda model: model.__name__,
 )
 def test_every_setting_is_in_the_documentation(model: type[BaseModel]) -> None:
@@ -87,3 +87,37 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 
 def test_a_route_in_short_is_a_route_with_one_target() -> None:
     assert Route.model_validate("demo/demo") == Route.model_validate({"targets": [{"model": "demo/demo"}]})
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"lease_s": 1.9}, "greater than or equal to 2"),
+        ({"lease_s": 301}, "less than or equal to 300"),
+        ({"checkpoint_s": 0.04}, "greater than or equal to 0.05"),
+        ({"checkpoint_s": 11, "lease_s": 300}, "less than or equal to 10"),
+        ({"checkpoint_s": 6}, "at most half of `lease_s`"),
+        ({"lease_s": 2, "checkpoint_s": 1.1}, "at most half of `lease_s`"),
+        ({"offline_key_s": -1}, "greater than or equal to 0"),
+        ({"drain_s": 0}, "greater than 0"),
+        ({"alert_url": "hooks.example/1"}, "http or https URL"),
+        ({"alert_url": "file:///etc/passwd"}, "http or https URL"),
+        ({"retention": {"max_age": "7d"}}, "8d or more"),
+        ({"retention": {"max_age": "1y"}}, "duration|number and a unit"),
+        ({"retention": {"max_entries": 0}}, "greater than 0"),
+        ({"providers": {"p": {"dialect": "openai", "on_disconnect": "drop"}}}, "'cancel' or 'drain'"),
+    ],
+)
+def test_what_the_ledger_cannot_do_is_refused(written: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Settings.model_validate(written)
+
+
+def test_the_ledgers_settings_are_taken_as_written() -> None:
+    written = {"lease_s": "2", "checkpoint_s": "1", "offline_key_s": "0", "retention": {"max_age": "13mo"}}
+    made = Settings.model_validate({**written, "alert_url": "https://hooks.example/t0ken", "spool": "/srv/spool"})
+    assert (made.lease_s, made.checkpoint_s, made.offline_key_s, made.spool) == (2, 1, 0, "/srv/spool")
+    assert made.retention.max_age_s == 13 * 31 * 86_400
+    assert made.alert_url is not None and made.alert_url.get_secret_value() == "https://hooks.example/t0ken"
+    assert "t0ken" not in repr(made)
+    assert Settings.model_validate({"alert_url": ""}).alert_url is None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from gateway.ledger import batches
 from gateway.ledger.batches import LARGEST, Lane
 from gateway.ledger.store import StoreDown
 
@@ -115,3 +116,50 @@ async def test_draining_waits_for_all() -> None:
     await lane.drain()
     await asyncio.sleep(0)
     assert all(one.done() for one in waiting)
+
+
+async def test_a_store_that_hangs_does_not_let_its_callers_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MOST_WAITING", 3)
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=1)
+    road.open.clear()
+    taken = [asyncio.ensure_future(lane.put(1))]
+    await road.departed.get()
+    taken += [asyncio.ensure_future(lane.put(2)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(StoreDown):
+        await lane.put(3)
+    road.open.set()
+    assert await asyncio.gather(*taken) == [2, 4, 4, 4]
+    assert await lane.put(3) == 6
+
+
+async def test_silence_is_told_to_all_who_wait_and_to_those_who_come_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "SILENCE_S", 0.02)
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=1)
+    road.open.clear()
+    first = asyncio.ensure_future(lane.put(1))
+    await road.departed.get()
+    second = asyncio.ensure_future(lane.put(2))
+    for answer in await asyncio.gather(first, second, return_exceptions=True):
+        assert isinstance(answer, StoreDown)
+    with pytest.raises(StoreDown):
+        await lane.put(3)
+    road.open.set()
+    await lane.drain()
+    assert await lane.put(4) == 8
+    assert road.batches == [[1], [4]]
+
+
+async def test_one_silent_batch_of_two_leaves_the_other_way_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "SILENCE_S", 0.02)
+    road = Road()
+    lane: Lane[int, int] = Lane(road.send, width=2)
+    road.open.clear()
+    with pytest.raises(StoreDown):
+        await lane.put(1)
+    road.open.set()
+    assert await lane.put(2) == 4
