@@ -75,6 +75,11 @@ def search_bound(chat: Json) -> int:
     return sum(named) + (SEARCHES if unnamed else 0)
 
 
+def map_search_bound(chat: Json) -> int:
+    """The most answers grounded in a map that one to `chat` counts as (Gemini's google_maps); 0 without that tool."""
+    return int(any(tool["type"] == "google_maps" for tool in chat.get("tools") or ()))
+
+
 def _plugged(chat: Json) -> int:
     """OpenRouter's searching plugins."""
     plugins = chat.get("plugins")

@@ -4,6 +4,7 @@ A model is shown with what it can do and what it costs, beside OpenAI's own fiel
 what each of them can do and the dearest of their prices, so that it holds whoever answers.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from decimal import Decimal
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from gateway.config import Config
 from gateway.gateway import Gateway
 from gateway.ledger.store import Record
-from gateway.pricing import RATES, Price, Unpriced
+from gateway.pricing import FEES, NAMED, Price, Unpriced
 from gateway.routing import Target, allowed, known_models, targets_for
 from translators.errors import LLMError
 from translators.exchange import ModelFacts
@@ -89,9 +90,9 @@ def _least(limits: Iterable[int | None]) -> int | None:
 
 
 def _pricing(targets: Sequence[Target]) -> dict[str, str] | None:
-    """USD per million tokens (web_search: a search, request: a request) as exact strings; None where one has no price.
+    """USD per million tokens (the fees: a search, an answer) as exact strings; None where one has no price.
 
-    They are the plain rates: a service tier, a larger prompt or a region may change them (pricing.yaml, `when`).
+    They are the plain rates: a tier, a larger prompt, a region or the hour may change them (pricing.yaml, `when`).
     """
     sheets = [_rates(target.price) for target in targets]
     dearest: dict[str, Decimal] = {}
@@ -109,13 +110,12 @@ def _rates(price: Price | None) -> dict[str, Decimal] | None:
     if price is None:
         return None
     try:
-        sheet = price.sheet("", "", 0)
+        sheet = price.at(time.time()).sheet("", "", 0)
     except Unpriced:
         return None
     # units of 1e-15 USD, per token or per call
-    exponents = {"web_search": -15, "request": -15}
-    named = zip((*RATES, "request"), sheet, strict=True)
-    return {name: Decimal(units).scaleb(exponents.get(name, -9)) for name, units in named if units is not None}
+    named = zip(NAMED, sheet, strict=True)
+    return {name: Decimal(units).scaleb(-15 if name in FEES else -9) for name, units in named if units is not None}
 
 
 async def healthz(request: Request) -> Response:

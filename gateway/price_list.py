@@ -1,21 +1,72 @@
 """pricing.yaml: its schema, and which row is for which target.
 
 A row names rates in USD per million tokens. `when` entries override single rates where they match: in their order, so
-that a later one wins, and a `multiply` raises every token rate that is in force by then.
+that a later one wins, and a `multiply` changes every token rate that is in force by then. A row that changes is a list
+of versions, each with the day `since` which it holds; in here, the newest leads to those before it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+DAY_MINUTES = 24 * 60
+_Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[str, ...] = get_args(_Day)
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
+
+
+def _listed(value: object) -> object:
+    """`a, b` and a list of both are the same."""
+    return [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+
+
+def _spelled_out(value: object) -> object:
+    """`mon-fri` as its days."""
+    first, dash, last = value.partition("-") if isinstance(value, str) else ("", "", "")
+    if dash and first in DAYS and last in DAYS[DAYS.index(first) :]:
+        return DAYS[DAYS.index(first) : DAYS.index(last) + 1]
+    return _listed(value)
+
+
+def _window(text: str) -> str:
+    if _HOURS.fullmatch(text) is None or _minutes(text)[0] >= _minutes(text)[1]:
+        raise ValueError("must be as 16:30-24:00, its end behind its beginning")
+    return text
+
+
+def _minutes(window: str) -> tuple[int, int]:
+    """Where `window` begins and ends, in minutes of the day."""
+    (first, _, last) = window.partition("-")
+    start, end = (int(hour) * 60 + int(minute) for hour, _, minute in (first.partition(":"), last.partition(":")))
+    return start, end
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
 
 Usd = Annotated[Decimal, Field(ge=0, max_digits=24, decimal_places=9, allow_inf_nan=False)]
+Since = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class Rates(BaseModel):
-    """USD per million tokens, save `web_search` (USD a search) and `request` (USD an answered request)."""
+    """USD per million tokens, save the fees: `web_search` and `map_search` (USD a search), `grounded` (USD an answer
+    that searched the web, however often) and `request` (USD an answered request)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -30,7 +81,10 @@ class Rates(BaseModel):
     reasoning: Usd | None = None
     audio_output: Usd | None = None
     image_output: Usd | None = None
+    citation: Usd | None = None
     web_search: Usd | None = None
+    map_search: Usd | None = None
+    grounded: Usd | None = None
     request: Usd | None = None
 
 
@@ -39,10 +93,21 @@ class When(Rates):
 
     service_tier: str | None = None
     region: str | None = None
+    search_context: str | None = None
     input_above: int | None = Field(
         default=None, ge=0, description="prompt tokens; the whole request is billed at these rates"
     )
+    hours_utc: Annotated[tuple[Annotated[str, AfterValidator(_window)], ...], BeforeValidator(_listed)] = ()
+    days: Annotated[tuple[_Day, ...], BeforeValidator(_spelled_out)] = ()
     multiply: Annotated[Decimal, Field(gt=0, le=1000, max_digits=12, allow_inf_nan=False)] | None = None
+
+    def spans(self) -> list[tuple[int, int]]:
+        """When this holds, as beginnings and ends in minutes of the week from Monday 00:00 UTC; [] for always."""
+        if not self.hours_utc and not self.days:
+            return []
+        windows = [_minutes(window) for window in self.hours_utc or ("00:00-24:00",)]
+        starts = [DAYS.index(day) * DAY_MINUTES for day in self.days or DAYS]
+        return [(at + start, at + end) for at in starts for start, end in windows]
 
 
 class Row(Rates):
@@ -52,7 +117,48 @@ class Row(Rates):
     trust_provider_cost: bool = False
     source: str = ""
     as_of: str = ""
+    since: Since | None = None
     when: tuple[When, ...] = ()
+    _before: "Row | None" = PrivateAttr(default=None)
+
+    @property
+    def before(self) -> "Row | None":
+        """The version that held until this one."""
+        return self._before
+
+    @property
+    def version(self) -> str:
+        """Of when it is, for the journal: the day since which it holds, else the month in which it was read."""
+        if self.since is None:
+            return self.as_of
+        return f"{self.since:%Y-%m-%d}" if self.since.time() == datetime.min.time() else self.since.isoformat()
+
+    def behind(self, before: "Row") -> Self:
+        """This row as the version that follows `before`."""
+        made = self.model_copy()
+        made._before = before
+        return made
+
+
+def _newest(value: object, one: ValidatorFunctionWrapHandler) -> Row:
+    """A row, or the newest of a list of its versions, which leads to the others."""
+    if not isinstance(value, list):
+        row: Row = one(value)
+        return row
+    versions = sorted(_VERSIONS.validate_python(value), key=_beginning)
+    if not versions or len({version.since for version in versions}) < len(versions):
+        raise ValueError("each version needs a `since` of its own, save one that held before them all")
+    newest = versions[0]
+    for version in versions[1:]:
+        newest = version.behind(newest)
+    return newest
+
+
+def _beginning(row: Row) -> datetime:
+    return row.since or datetime.min.replace(tzinfo=UTC)
+
+
+_VERSIONS = TypeAdapter(tuple[Row, ...])
 
 
 class PriceList(BaseModel):
@@ -61,7 +167,7 @@ class PriceList(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     unpriced: Literal["refuse", "allow"] = "refuse"
-    models: dict[str, Row] = {}
+    models: dict[str, Annotated[Row, WrapValidator(_newest)]] = {}
 
 
 # The built-in demo model's price, where pricing.yaml has no row for it: invented, like the model.
@@ -83,7 +189,9 @@ class Prices:
         return iter(self._rows.items())
 
     def find(self, provider: str, model: str, route: str = "") -> tuple[str, Row] | None:
-        """The row for a target, and its name: as `provider/model`, then the route's name, then the model.
+        """The row for a target, in its newest version, and its name.
+
+        It is looked for as `provider/model`, then as the route's name, then as the model.
 
         A pattern (`ollama/*`) stands behind the exact names of its kind. A row that is some provider's list price
         counts as that provider's, and never as a route's.

@@ -15,7 +15,7 @@ from translators.completion import Chunks, choice, completion
 from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
 from translators.json_values import answer_of, event_of, object_of
-from translators.usage import Usage, count
+from translators.usage import Usage, count, later
 
 Json = dict[str, Any]
 
@@ -236,7 +236,7 @@ class Decoder:
 
     def _use(self, usage: Json) -> None:
         """Usage is cumulative, and a later one may leave things out: merged over what came before, never added."""
-        self._raw_usage |= {name: value for name, value in usage.items() if value is not None}
+        self._raw_usage = later(self._raw_usage, usage)
         self.usage = usage_of(self._raw_usage)
 
     def _hand_out(self, told: Iterator[Json] | list[Json], frames: list[bytes]) -> None:

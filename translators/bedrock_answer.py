@@ -15,7 +15,7 @@ from translators.completion import Chunks, choice, completion
 from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
 from translators.json_values import answer_of, event_of, object_of, objects_of
-from translators.usage import Usage, count
+from translators.usage import Usage, count, later
 
 Json = dict[str, Any]
 
@@ -252,8 +252,10 @@ class Decoder:
             case "messageStop", _:
                 self._stop = event
             case "metadata", _:
-                self._metadata = event
-                self.usage = _used(event)
+                before = self._metadata or {}
+                usage = later(object_of(before, "usage"), object_of(event, "usage"))
+                self._metadata = {**before, **event, "usage": usage}
+                self.usage = _used(self._metadata)
         if self._stop is not None and self._metadata is not None and not self.done:
             self._finish(frames)
 

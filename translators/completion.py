@@ -123,3 +123,17 @@ def written_bytes(said: object) -> int:
 
 DEEPEST = 6  # a part of a call of a message; deeper is not text
 _WRITTEN = ("text", "thinking", "summary", "name", "arguments", "input", "function", "custom")
+
+
+def cut_short(frame: bytes, usage: Usage | None, why: Json) -> list[bytes]:
+    """The frames that end a stream whose last frame with a choice was `frame`, as if at its limit of length.
+
+    `why` goes into the last choice's chunk as `headgate`. `usage` where the client asked for it.
+    """
+    last = orjson.loads(frame.removeprefix(b"data:"))
+    chunk = {name: last[name] for name in ("id", "object", "created", "model", "service_tier") if name in last}
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "length"}
+    frames = [sse.encode(orjson.dumps({**chunk, "choices": [choice], "headgate": why}))]
+    if usage is not None:
+        frames.append(sse.encode(orjson.dumps({**chunk, "choices": [], "usage": usage.to_openai()})))
+    return frames

@@ -16,6 +16,7 @@ Kind = Literal[
     "too_large",
     "over_budget",
     "budget_held",
+    "rate_exceeded",
     "rate_limit",
     "upstream_quota",
     "upstream_auth",
@@ -51,6 +52,7 @@ POLICY: dict[Kind, Policy] = {
     "too_large": Policy(413, "invalid_request_error", "request_too_large", fall_back=False, trips=False),
     "over_budget": Policy(429, "insufficient_quota", "insufficient_quota", fall_back=False, trips=False),
     "budget_held": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=False, trips=False),
+    "rate_exceeded": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=False, trips=False),
     # the provider's, or our account's there
     "rate_limit": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=True, trips=False),
     "upstream_quota": Policy(429, "insufficient_quota", "provider_quota_exceeded", fall_back=True, trips=False),

@@ -26,7 +26,7 @@ from translators.gemini_arguments import StreamedArguments
 from translators.gemini_error import error_object, within
 from translators.gemini_turns import FORMAT, SERVER_PARTS
 from translators.gemini_usage import service_tier, usage_of
-from translators.usage import Usage
+from translators.usage import Usage, later
 
 FINISH = {
     "FINISH_REASON_UNSPECIFIED": "stop",
@@ -305,7 +305,7 @@ class Decoder:
         if self._chunks is None:
             id, model = _head(chunk, self._context, self._request_id)
             self._chunks = completion.Chunks(id, self._created, model)
-        self._usage |= _dict(chunk.get("usageMetadata"))
+        self._usage = later(self._usage, _dict(chunk.get("usageMetadata")))
         self._blocked |= _dict(chunk.get("promptFeedback"))
         if tier := service_tier(self._usage):
             self._chunks.extra = {"service_tier": tier}
@@ -319,7 +319,7 @@ class Decoder:
         self._count()
 
     def _count(self) -> None:
-        self.usage = usage_of(self._usage, _searches(self._candidates))
+        self.usage = usage_of(self._usage, *_searches(self._candidates))
         self.output_bytes = sum(candidate.bytes for candidate in self._candidates.values())
 
     def close(self) -> list[bytes]:
@@ -373,7 +373,7 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
         message, reason = _block(feedback)
         choices = [completion.choice(message, "content_filter", reason)]
     metadata = _dict(said.get("usageMetadata"))
-    usage = usage_of(metadata, _searches(read))
+    usage = usage_of(metadata, *_searches(read))
     id, model = _head(said, context, request_id)
     tier = service_tier(metadata)
     whole = completion.completion(id, created, model, choices, usage, {"service_tier": tier} if tier else None)
@@ -475,11 +475,18 @@ def _characters(raw: bytes) -> int:
     return len(raw.decode(errors="ignore"))
 
 
-def _searches(read: dict[int, _Candidate]) -> int:
-    """Google Search queries run, empty ones not counted (ai.google.dev/gemini-api/docs/pricing: billed by query)."""
+def _searches(read: dict[int, _Candidate]) -> tuple[int, int]:
+    """Google Search queries run, each counted once and empty ones not (ai.google.dev, pricing: billed by query), and
+    whether places of Google Maps were looked up."""
     groundings = [_dict(each.kept.get("groundingMetadata")) for each in read.values()]
     lists = ("webSearchQueries", "imageSearchQueries")
-    return sum(bool(query) for grounding in groundings for name in lists for query in _list(grounding.get(name)))
+    queries = sum(
+        len({query for query in _list(grounding.get(name)) if isinstance(query, str) and query})
+        for grounding in groundings
+        for name in lists
+    )
+    found = [chunk for grounding in groundings for chunk in _list(grounding.get("groundingChunks"))]
+    return queries, int(any(_dict(chunk).get("maps") for chunk in found))
 
 
 def _logprobs(result: Json) -> Json | None:

@@ -33,16 +33,20 @@ def service_tier(metadata: Json) -> str | None:
     return _TIERS.get(str(metadata.get("serviceTier") or metadata.get("trafficType")))
 
 
-def usage_of(metadata: Json, web_searches: int = 0) -> Usage:
-    """The buckets of a `usageMetadata`, cumulative ones merged. No part is counted past its whole, nothing below 0."""
+def usage_of(metadata: Json, web_searches: int = 0, map_searches: int = 0) -> Usage:
+    """The buckets of a `usageMetadata`, cumulative ones merged. No part is counted past its whole, nothing below 0.
+
+    `map_searches`: answers that came with places from Google Maps; how many queries that took is not told.
+    """
     prompt, tool = count(metadata.get("promptTokenCount")), count(metadata.get("toolUsePromptTokenCount"))
     cached = min(count(metadata.get("cachedContentTokenCount")), prompt)
     cached_audio = min(_of_modality(metadata, "cacheTokensDetails", "AUDIO"), cached)
     audio = min(_of_modality(metadata, "promptTokensDetails", "AUDIO"), prompt - cached + cached_audio)
     audio_input = max(audio - cached_audio, 0)
     thoughts = count(metadata.get("thoughtsTokenCount"))
-    visible = count(metadata.get("candidatesTokenCount"))
-    if "candidatesTokenCount" not in metadata:  # all thinking, or blocked: then the total leaves nothing over
+    said = metadata.get("candidatesTokenCount")
+    visible = count(said)
+    if not visible and said != 0:  # all thinking, or blocked: then the total leaves nothing over
         visible = max(count(metadata.get("totalTokenCount")) - prompt - tool - thoughts, 0)
     audio_output = min(_of_modality(metadata, "candidatesTokensDetails", "AUDIO"), visible)
     image_output = min(_of_modality(metadata, "candidatesTokensDetails", "IMAGE"), visible - audio_output)
@@ -56,6 +60,7 @@ def usage_of(metadata: Json, web_searches: int = 0) -> Usage:
         audio_output_tokens=audio_output,
         image_output_tokens=image_output,
         web_searches=web_searches,
+        map_searches=map_searches,
         service_tier=service_tier(metadata) or "",
     )
 

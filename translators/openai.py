@@ -7,7 +7,8 @@ messages (`message:reasoning_content`, which Groq and Mistral refuse and DeepSee
 
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -123,11 +124,15 @@ def _messages(messages: list[Json], endpoint: Endpoint, dropped: dict[str, Dropp
 #   audio prompt      Mistral counts it outside prompt_tokens: 11 + 375 (audio) + 15 = total 401
 #   reasoning         xAI counts it outside completion_tokens: 165 + 2 + 125 (reasoning) = total 292; Vercel outside the
 #                     total too for Gemini (61 + 10 = 71, 96 reasoning, and its price is for 106); OpenRouter may say
-#                     more than completion_tokens (260 of 256) and bills 256
+#                     more than completion_tokens (260 of 256) and bills 256; Perplexity's deep research outside both
+#                     (4240, total 5428, 92431 reasoning, and its costs are for 4240 and for 92431)
 #   images, video     Azure's Grok and OpenRouter detail them within prompt_tokens, at the prompt's own rate
 #   price             OpenRouter, Vercel `cost` (with is_byok also cost_details.upstream_inference_cost); Perplexity
 #                     cost.total_cost; xAI cost_in_usd_ticks of 1e-10 USD (0 where Azure hosts it: not a price)
+#   searches          OpenRouter server_tool_use.web_search_requests; Perplexity num_search_queries, citation_tokens
+#                     (beside prompt_tokens) and search_context_size, which choose its fees
 #   in a stream       Groq also x_groq.usage; Perplexity and Baseten cumulative on every frame
+MOST_USD = 10**6  # for one answer; a larger figure is nonsense
 _CACHED = ("prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
 _WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens")
 
@@ -150,7 +155,8 @@ def usage_of(answer: Json) -> Usage | None:
     reasoning = min(reasoning, completion)
     spoken = min(count(made.get("audio_tokens")), completion - reasoning)
     drawn = min(count(made.get("image_tokens")), completion - reasoning - spoken)
-    tier = answer.get("service_tier") or told.get("service_tier")
+    tier, context = answer.get("service_tier") or told.get("service_tier"), told.get("search_context_size")
+    searches = _object(told, "server_tool_use").get("web_search_requests")
     return Usage(
         input_tokens=max(0, prompt - cached - written - audio),
         cache_read_tokens=cached - cached_audio,
@@ -161,18 +167,29 @@ def usage_of(answer: Json) -> Usage | None:
         reasoning_tokens=reasoning,
         audio_output_tokens=spoken,
         image_output_tokens=drawn,
-        web_searches=count(_object(told, "server_tool_use").get("web_search_requests")),
+        citation_tokens=count(told.get("citation_tokens")),
+        web_searches=count(searches) or count(told.get("num_search_queries")),
         accepted_prediction_tokens=count(made.get("accepted_prediction_tokens")),
         rejected_prediction_tokens=count(made.get("rejected_prediction_tokens")),
         service_tier=tier if isinstance(tier, str) else "",
+        search_context=context if isinstance(context, str) else "",
         cost_usd=_cost(told),
     )
+
+
+def _later(before: Usage, usage: Usage) -> Usage:
+    """What a stream says last counts, all of it being cumulative; save that nothing after something is no count."""
+    if usage.prompt_tokens or usage.completion_tokens:
+        return usage
+    return replace(before, cost_usd=before.cost_usd if usage.cost_usd is None else usage.cost_usd)
 
 
 def _totals(told: Json, audio: int, reasoning: int) -> tuple[int, int]:
     """All that was read and all that was generated; what a host counts outside of both shows in its total."""
     prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
     missing = count(told.get("total_tokens")) - prompt - completion
+    if count(told.get("citation_tokens")):
+        return prompt, completion + reasoning
     if missing <= 0:
         return prompt, completion + (reasoning if "market_cost" in told and reasoning > completion else 0)
     if missing in (audio, audio + reasoning):
@@ -181,18 +198,28 @@ def _totals(told: Json, audio: int, reasoning: int) -> tuple[int, int]:
 
 
 def _cost(told: Json) -> str | None:
-    """What the host itself charged, in USD, as a plain decimal."""
+    """What the host itself charged, in USD, as a plain decimal; None where that is no amount."""
     cost = told.get("cost")
     if isinstance(cost, dict):
         cost = cost.get("total_cost")
-    ticks = count(told.get("cost_in_usd_ticks"))
-    if ticks:
-        return f"{Decimal(ticks).scaleb(-10):f}"
-    if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < 1e9:
+    if ticks := _amount(told.get("cost_in_usd_ticks"), 10**10):
+        return f"{ticks.scaleb(-10):f}"
+    charged, owed = _amount(cost), Decimal(0)
+    if told.get("is_byok"):  # the maker's own bill comes on top; where it is not told, nothing is known
+        own = _amount(_object(told, "cost_details").get("upstream_inference_cost"))
+        charged, owed = (None, owed) if own is None else (charged, own)
+    return None if charged is None else f"{charged + owed:f}"
+
+
+def _amount(value: object, per_usd: int = 1) -> Decimal | None:
+    """A sum, as a number or as a string; None where it is none, negative or nonsense."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    own = _object(told, "cost_details").get("upstream_inference_cost") if told.get("is_byok") else None
-    owed = own if isinstance(own, int | float) and own > 0 else 0
-    return f"{Decimal(repr(cost)) + Decimal(repr(owed)):f}"
+    try:
+        amount = Decimal(repr(value) if isinstance(value, float) else value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and 0 <= amount < MOST_USD * per_usd else None
 
 
 def _object(told: Json, name: str) -> Json:
@@ -527,7 +554,7 @@ class Decoder:
             return
         usage = usage_of(chunk)
         if usage is not None:
-            self.usage, self._usage_to_come = usage, False
+            self.usage, self._usage_to_come = _later(self.usage, usage), False
         choices = chunk.get("choices") or []
         failure = _failure_within(chunk)
         if failure is not None:

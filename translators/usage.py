@@ -1,5 +1,6 @@
 """What an answer used, in disjoint buckets, and how OpenAI's `usage` object says it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,7 +9,8 @@ from typing import Any
 class Usage:
     """Tokens by what they are billed as. No token is in two buckets; none is negative.
 
-    `service_tier` and `region` are what the provider *answered* with ("" when it said nothing): they choose the rate.
+    `service_tier`, `region` and `search_context` (how much of what it found was read) are what the provider *answered*
+    with ("" when it said nothing): they choose the rate.
     `cost_usd` is the price that the provider itself stated (OpenRouter), as a decimal string.
     """
 
@@ -23,11 +25,14 @@ class Usage:
     reasoning_tokens: int = 0
     audio_output_tokens: int = 0
     image_output_tokens: int = 0
+    citation_tokens: int = 0  # of pages found and read, where they have a rate of their own (Perplexity)
     web_searches: int = 0  # server-tool calls with a fee of their own
+    map_searches: int = 0
     accepted_prediction_tokens: int = 0  # part of output_tokens: reported, not billed again
     rejected_prediction_tokens: int = 0  # part of output_tokens likewise
     service_tier: str = ""
     region: str = ""
+    search_context: str = ""
     cost_usd: str | None = None
 
     @property
@@ -78,7 +83,10 @@ class Usage:
         }
 
 
-_NOT_BILLED = {"accepted_prediction_tokens", "rejected_prediction_tokens", "service_tier", "region", "cost_usd"}
+_NOT_BILLED = {
+    *("accepted_prediction_tokens", "rejected_prediction_tokens"),
+    *("service_tier", "region", "search_context", "cost_usd"),
+}
 BILLED = tuple(field.name for field in fields(Usage) if field.name not in _NOT_BILLED)
 
 
@@ -86,7 +94,18 @@ MOST_TOKENS = 10**9  # in one answer; a larger figure is nonsense
 
 
 def count(value: object) -> int:
-    """A provider's token count as an int; what is missing, negative, absurd or no number is 0, never a credit."""
+    """A provider's token count (12.0 is 12); what is missing, negative, absurd or no number is 0, never a credit."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
     return value if 0 < value <= MOST_TOKENS else 0
+
+
+def later(before: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """A provider's usage as it says it again in a stream: cumulative, so `told` goes over what was said `before`.
+
+    Nothing is added, and what was counted is not taken back by nothing, 0 or nonsense.
+    """
+    said = {name: value for name, value in told.items() if count(value) or not count(before.get(name))}
+    return {**before, **{name: value for name, value in said.items() if value is not None}}

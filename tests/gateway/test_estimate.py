@@ -13,6 +13,7 @@ from gateway.estimate import (
     IMAGE_TOKENS,
     SEARCHES,
     input_bound,
+    map_search_bound,
     prompt_estimate,
     search_bound,
     special_rates,
@@ -98,6 +99,11 @@ def test_tools_and_formats_bring_instructions_of_their_own() -> None:
 )
 def test_searches_are_bounded(more: dict[str, Any], searches: int) -> None:
     assert search_bound(chat("hi", **more)) == searches
+
+
+def test_an_answer_comes_with_one_lot_of_places_at_most() -> None:
+    assert map_search_bound(chat("hi", tools=[{"type": "google_maps"}, {"type": "google_search"}])) == 1
+    assert map_search_bound(chat("hi", tools=[{"type": "google_search"}])) == map_search_bound(chat("hi")) == 0
 
 
 @pytest.mark.parametrize(

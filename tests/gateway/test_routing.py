@@ -213,7 +213,7 @@ def test_what_vertex_asks_for_and_takes_is_its_own(hosts: Config, maker: str) ->
     assert regional.price is not None and everywhere.price is not None
     usage = Usage(input_tokens=1000, output_tokens=1000)
     # 1000·0.1 + 1000·0.5 = 600 µ$; a regional endpoint costs a tenth more
-    assert [cost(usage, price) for price in (everywhere.price, regional.price)] == [600_000, 660_000]
+    assert [cost(usage, price, 0) for price in (everywhere.price, regional.price)] == [600_000, 660_000]
 
 
 def test_a_providers_own_price_goes_before_its_hosts(tmp_path: Path) -> None:

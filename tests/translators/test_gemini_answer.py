@@ -347,6 +347,22 @@ def test_a_part_nobody_knows_is_kept() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("grounding", "searches"),
+    [
+        ({"webSearchQueries": ["a", "", "b", "a", None, 5], "imageSearchQueries": ["a"]}, (3, 0)),
+        ({"groundingChunks": [{"web": {"uri": "u"}}, {"maps": {"uri": "m"}}, {"maps": {"uri": "n"}}]}, (0, 1)),
+        ({"webSearchQueries": "a", "groundingChunks": [None, 5, "maps"]}, (0, 0)),
+    ],
+)
+def test_each_query_counts_once_and_places_of_a_map_once_an_answer(grounding: Json, searches: tuple[int, int]) -> None:
+    candidate = {"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP", "groundingMetadata": grounding}
+    _, answer = whole(candidate)
+    _, decoder = decoded(events({"candidates": [candidate]}))
+    for usage in (answer.usage, decoder.usage):
+        assert (usage.web_searches, usage.map_searches) == searches
+
+
 def test_sources_have_their_place_in_characters() -> None:
     text = "Größe: 5. Ende"
     at = text.encode().index(b"5")

@@ -241,6 +241,29 @@ def test_usage_of_each_hosts_spelling(api: str, id: str, expected: Usage) -> Non
     assert usage == _with_tier(expected, tier)
 
 
+def test_perplexitys_research_reasons_beside_the_answer_and_reads_beside_the_prompt() -> None:
+    """As its users record it: the costs are for 4,240 tokens at 8 USD the million and for 92,431 at 3."""
+    told = {
+        "prompt_tokens": 1188,
+        "completion_tokens": 4240,
+        "total_tokens": 5428,
+        "citation_tokens": 8014,
+        "num_search_queries": 54,
+        "reasoning_tokens": 92431,
+        "search_context_size": "high",
+        "cost": {"reasoning_tokens_cost": 0.27729, "total_cost": 0.59962},
+    }
+    assert openai.usage_of({"usage": told}) == Usage(
+        input_tokens=1188,
+        output_tokens=4240,
+        reasoning_tokens=92_431,
+        citation_tokens=8014,
+        web_searches=54,
+        search_context="high",
+        cost_usd="0.59962",
+    )
+
+
 def _with_tier(usage: Usage, tier: str) -> Usage:
     return Usage(**{name: getattr(usage, name) for name in usage.__slots__} | {"service_tier": tier})
 
