@@ -1,12 +1,14 @@
 """The ASGI application: one raw endpoint for what streams, Starlette for the rest, one lifespan that wires it all."""
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypedDict
+from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import admin, listing, telemetry
+from gateway import admin, listing, retention, telemetry
+from gateway.alerts import Alerts
 from gateway.chat import chat_completions
 from gateway.config import Config, load
 from gateway.credentials import credentials_of
@@ -24,14 +27,20 @@ from gateway.gateway import Gateway
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
 from gateway.ledger.opening import store_of
+from gateway.ledger.pulse import Pulse
+from gateway.ledger.spool import Spool, spool_folder
 from gateway.ledger.store import Store, StoreDown
 from gateway.memory import Memory
+from gateway.payers import Payers
 from gateway.upstream import Upstream
 from gateway.usual import Usual
 from translators.errors import LLMError
 
 CHAT = "/v1/chat/completions"
+OPEN_AGAIN_S = 1.0
 ENDING_S = 10.0  # for the bills of requests that the end of the process cut off
+
+log = logging.getLogger("headgate")
 
 
 class State(TypedDict):
@@ -55,37 +64,12 @@ def create_app(config: Config, store: Store) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        await store.open()
-        digest, _made = await admin_key(store, os.environ)
-        settings = config.settings
-        ledger = Ledger(store, settings.wait_s, time.time)
-        upstream = Upstream(settings.max_connections)
-        fetcher = Fetcher(settings.fetch_allow, settings.fetch_max_bytes, settings.fetch_timeout_s)
-        credentials = credentials_of(config)
-        gateway = Gateway(
-            config=config,
-            store=store,
-            ledger=ledger,
-            keys=Keys(store),
-            memory=Memory(store),
-            usual=Usual(settings.usual_output_tokens),
-            upstream=upstream,
-            fetcher=fetcher,
-            credentials=credentials,
-            admin_digest=digest,
-            clock=time.time,
-        )
-        try:
+        async with AsyncExitStack() as at_the_end:  # closed in the reverse order, each whatever becomes of the others
+            await _opened(store)
+            at_the_end.push_async_callback(store.close)
+            gateway = await _gateway(config, store, at_the_end)
+            at_the_end.push_async_callback(_ended, running)
             yield {"gateway": gateway}
-        finally:
-            if running:  # cancelled after their grace, they still write their bills
-                await asyncio.wait(running, timeout=ENDING_S)
-            await upstream.close()
-            await fetcher.close()
-            for each in credentials.values():
-                await each.close()
-            await ledger.close()
-            await store.close()
 
     rest = Starlette(
         routes=[*listing.routes, *admin.routes],
@@ -111,6 +95,63 @@ def create_app(config: Config, store: Store) -> ASGIApp:
             await rest(scope, receive, send)
 
     return dispatch
+
+
+async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> Gateway:
+    """One worker's parts, each closed at the end."""
+    settings = config.settings
+    spool = Spool(spool_folder(settings.spool, os.environ))
+    at_the_end.push_async_callback(spool.close)
+    fetcher = Fetcher(settings.fetch_allow, settings.fetch_max_bytes, settings.fetch_timeout_s)
+    at_the_end.push_async_callback(fetcher.close)
+    alerts = Alerts(settings.alert_url.get_secret_value() if settings.alert_url else "")
+    at_the_end.push_async_callback(alerts.close)
+    payers = Payers(store, settings.offline_key_s)
+    ledger = Ledger(
+        *(store, spool, alerts, time.time), wait_s=settings.wait_s, lease_s=settings.lease_s, trusts=payers.trusts
+    )
+    pulse = Pulse(store, ledger, spool, settings.checkpoint_s)
+    pulse.start()
+    at_the_end.push_async_callback(pulse.stop)
+    folding = asyncio.ensure_future(retention.run(store, settings.retention, uuid4().hex, time.time))
+    at_the_end.callback(folding.cancel)
+    at_the_end.push_async_callback(ledger.close)
+    credentials = credentials_of(config)
+    for each in credentials.values():
+        at_the_end.push_async_callback(each.close)
+    upstream = Upstream(settings.max_connections)
+    at_the_end.push_async_callback(upstream.close)
+    admin_digest, _ = await admin_key(store, os.environ)
+    return Gateway(
+        config=config,
+        store=store,
+        ledger=ledger,
+        keys=Keys(store, settings.offline_key_s),
+        payers=payers,
+        memory=Memory(store),
+        usual=Usual(settings.usual_output_tokens),
+        upstream=upstream,
+        fetcher=fetcher,
+        credentials=credentials,
+        admin_digest=admin_digest,
+        clock=time.time,
+    )
+
+
+async def _ended(running: Collection[asyncio.Task[None]]) -> None:
+    """Requests that are cancelled after their grace still write their bills."""
+    if running:
+        await asyncio.wait(running, timeout=ENDING_S)
+
+
+async def _opened(store: Store) -> None:
+    """Open the store, and wait for one that is away: uvicorn ends all workers when one of them cannot start."""
+    while True:
+        try:
+            return await store.open()
+        except StoreDown as error:
+            log.warning("waiting for the store: %s", error)
+            await asyncio.sleep(OPEN_AGAIN_S)
 
 
 def _shape(error: LLMError) -> Response:

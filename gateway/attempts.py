@@ -1,16 +1,17 @@
 """The attempt loop: each target in turn until one answers.
 
 A target is passed over when it cannot take the request, cannot be reached, or fails before its first byte of content;
-once content has come, or a provider has broken off in the middle of an answer that it will bill, no other is tried. A
-client that hung up blames nobody: it comes through here as a cancellation.
+once content has come, no other is tried. Where a provider broke off in the middle of an answer that it will bill,
+another is tried only if the hold can be raised by that. A client that hung up blames nobody: it comes through here as
+a cancellation.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,6 +20,7 @@ from gateway.ceilings import limited
 from gateway.choices import OneReply, Replies, Reply
 from gateway.gateway import Gateway
 from gateway.routing import Target
+from gateway.usual import BYTES_PER_TOKEN
 from translators import choices
 from translators.errors import LLMError
 from translators.exchange import Answer, Decoder, Json, Media, UpstreamRequest
@@ -31,6 +33,16 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 SECRET_NAME = re.compile("key|token|secret|auth|cookie", re.IGNORECASE)  # of a header in routes.yaml
 LEAST_SECRET = 8  # characters; a shorter word may stand in a message by chance
+
+
+class Owed(NamedTuple):
+    """What one attempt costs, whatever came of it. `row` is its price's."""
+
+    usage: Usage
+    nanousd: int
+    estimated: bool
+    unpriced: bool
+    row: str
 
 
 @dataclass(slots=True)
@@ -58,14 +70,20 @@ class Course:
     started: float = 0.0  # time.perf_counter() when the request came
     first_byte: float | None = None  # the same clock, at the first content
     remembered: Mapping[str, Any] = field(default_factory=dict)  # signed reasoning of earlier turns, by name
+    end_user: str | None = None  # whom the caller says it is for
+    tags: tuple[str, ...] = ()
     lanes: "tuple[Course, ...]" = ()  # one for each of `n` choices, where each takes a call of its own
+    past: list[Owed] = field(default_factory=list)  # of attempts that failed and are billed all the same
+    bytes_per_token: float = BYTES_PER_TOKEN  # of the answer, for estimates
+    prompt_guess: int | None = None  # tokens, once somebody has needed to guess
+    last_frame: bytes = b""  # of a stream that may have to be ended by us: the last with a choice
 
     def written(self) -> None:
         """The request is on its way."""
         self.on_its_way = True
 
     def begin(self, target: Target) -> None:
-        """Forget the attempt before, which came to nothing and costs nothing."""
+        """Forget the attempt before, which came to nothing; what it costs all the same is in `past`."""
         self.target, self.sent, self.reply, self.decoder = target, None, None, None
         self.on_its_way = self.accepted = self.broke_off = self.ended = False
         self.reported, self.lanes = None, ()
@@ -82,7 +100,7 @@ class Course:
 
     @property
     def owes(self) -> bool:
-        """Whether the attempt is billed although it failed: the hold covers one answer, so no other is tried."""
+        """Whether the attempt is billed although it failed."""
         if self.lanes:
             return any(lane.owes or lane.answered for lane in self.lanes)
         return self.broke_off or self.reported is not None
@@ -106,10 +124,11 @@ class Course:
             self.reply.close()
 
 
-async def first_answer(gateway: Gateway, course: Course) -> None:
+async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], Awaitable[bool]]) -> None:
     """Fill `course.answer`, or for a stream `course.decoder` with its first content.
 
-    Raises the last target's LLMError.
+    `carry_on` is asked where a failed attempt is billed: whether the hold was raised by that, so that another may be
+    made. Raises the last target's LLMError.
     """
     error: LLMError | None = None
     for target in course.targets:
@@ -131,7 +150,7 @@ async def first_answer(gateway: Gateway, course: Course) -> None:
             course.close()
             course.failed(failure)
             error = masked(failure, target)
-            if not failure.fall_back or course.owes:
+            if not failure.fall_back or target is course.targets[-1] or (course.owes and not await carry_on()):
                 raise
     assert error is not None  # noqa: S101 - for the type checker: a route has at least one target
     raise error

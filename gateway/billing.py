@@ -3,56 +3,68 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 
 import orjson
 
-from gateway.attempts import Course
-from gateway.estimate import prompt_estimate, text_estimate
+from gateway.attempts import Course, Owed
+from gateway.estimate import prompt_estimate
 from gateway.ledger.hold import Hold
 from gateway.ledger.store import Bill
-from gateway.pricing import Price, Unpriced, ceiling, cost
+from gateway.pricing import Price, Unpriced, ceiling, cost, nanousd
 from translators.choices import summed
 from translators.completion import written_bytes
 from translators.usage import Usage
 
 NOTHING = Usage()
-LEFT = ("hung_up", "cancelled")  # endings in which our side went away
+LEFT = ("hung_up", "cancelled", "cut", "lost")  # endings in which our side went away
 _COMPLETION = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
 
 
-def bill(course: Course, hold: Hold, ending: str) -> Bill:
-    """The bill of `course` as it stands. Nothing is due where no provider took the request."""
+def owed(course: Course, ending: str) -> Owed:
+    """What the present attempt costs as it stands. Nothing is due where no provider took the request."""
     seen = [observed(lane, ending) for lane in course.lanes or (course,)]
     used = [usage for usage, _ in seen if usage is not NOTHING]
-    usage, estimated = summed(used) if used else NOTHING, any(guessed for _, guessed in seen)
-    target, key = course.target, hold.holder.key
-    nanousd, unpriced, row = 0, False, ""
-    if target is not None and used:
-        if target.price is None:
-            unpriced = True
-        else:
-            row = target.price.row
-            for each in used:  # by call: a prompt's size may decide its rate
-                nanousd_of_one, lacking = _priced(each, target.price)
-                nanousd, unpriced = nanousd + nanousd_of_one, unpriced or lacking
+    target = course.target
+    if target is None or not used:
+        return Owed(NOTHING, 0, any(guessed for _, guessed in seen), False, "")
+    nanousd, unpriced, began_s = 0, target.price is None, time.time() - (time.perf_counter() - course.started)
+    if target.price is not None:
+        for each in used:  # by call: a prompt's size may decide its rate
+            nanousd_of_one, lacking = _priced(each, target.price, began_s)
+            nanousd, unpriced = nanousd + nanousd_of_one, unpriced or lacking
+    row = "" if target.price is None else target.price.named(began_s)
+    return Owed(summed(used), nanousd, any(guessed for _, guessed in seen), unpriced, row)
+
+
+def bill(course: Course, hold: Hold, ending: str) -> Bill:
+    """The bill of `course` as it stands, failed attempts that cost something included."""
+    parts = [*course.past, owed(course, ending)]
+    usage = summed([part.usage for part in parts]) if len(parts) > 1 else parts[0].usage
+    target, key = course.target, hold.key
     now = time.perf_counter()
     return Bill(
         request_id=course.request_id,
         key_id=key.id,
         team_id=key.team_id,
         counters=hold.counters,
-        cost_nanousd=nanousd,
+        cost_nanousd=sum(part.nanousd for part in parts),
         usage=usage.buckets(),
         model=course.chat["model"],
-        target=target.name if target is not None and course.accepted else "",
+        target=target.name if target is not None and (course.accepted or course.past) else "",
         ending=ending,
-        estimated=estimated,
-        unpriced=unpriced,
-        price=row,
+        estimated=any(part.estimated for part in parts),
+        unpriced=any(part.unpriced for part in parts),
+        price=next((part.row for part in reversed(parts) if part.row), ""),
+        service_tier=usage.service_tier,
+        region=usage.region,
         latency_ms=round((now - course.started) * 1000),
         first_token_ms=None if course.first_byte is None else round((course.first_byte - course.started) * 1000),
         attempts=course.attempts,
         key_alias=key.alias,
+        end_user=course.end_user,
+        tags=course.tags,
+        tokens=usage.prompt_tokens + usage.completion_tokens,
     )
 
 
@@ -61,14 +73,14 @@ def completion_tokens(buckets: Mapping[str, int]) -> int:
     return sum(buckets.get(name, 0) for name in _COMPLETION)
 
 
-def _priced(usage: Usage, price: Price) -> tuple[int, bool]:
+def _priced(usage: Usage, price: Price, at_s: float) -> tuple[int, bool]:
     """What `usage` costs, and whether a rate was missing: then every token counts at the dearest rate that is known."""
     try:
-        return cost(usage, price), False
+        return cost(usage, price, at_s), False
     except Unpriced:
         pass
     try:
-        return ceiling(price, usage.prompt_tokens, usage.completion_tokens), True
+        return ceiling(price, usage.prompt_tokens, usage.completion_tokens, at_s), True
     except Unpriced:
         return 0, True
 
@@ -88,7 +100,8 @@ def observed(course: Course, ending: str) -> tuple[Usage, bool]:
         return _filled(course, course.reported, 0, complete=True)
     at_work = course.broke_off or (ending in LEFT and course.on_its_way)
     if decoder is not None and (decoder.started or at_work or ending == "done"):
-        return _filled(course, decoder.usage, decoder.output_bytes, complete=ending == "done")
+        complete = ending == "done" or (course.ended and decoder.done)  # an abandoned one may have been drained
+        return _filled(course, decoder.usage, decoder.output_bytes, complete=complete)
     if at_work:
         received = course.reply.received_bytes if course.reply is not None and course.accepted else 0
         return _filled(course, NOTHING, received, complete=False)
@@ -97,15 +110,25 @@ def observed(course: Course, ending: str) -> tuple[Usage, bool]:
 
 def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) -> tuple[Usage, bool]:
     """`usage`, with an estimate where a provider left out, or had no time to say, what must have been used."""
-    if usage.cost_usd is not None and complete:
+    if complete and _believed(course, usage):
         return usage, False
-    seen = usage
+    usage = seen = replace(usage, cost_usd=None)  # what was charged by now, or for nothing, is not what is due
     if not usage.prompt_tokens:
-        usage = replace(usage, input_tokens=prompt_estimate(course.chat))
+        if course.prompt_guess is None:  # asked at every checkpoint, and long prompts take their time
+            course.prompt_guess = prompt_estimate(course.chat)
+        usage = replace(usage, input_tokens=course.prompt_guess)
     if text_bytes and (not complete or not usage.completion_tokens):
-        missing = text_estimate(text_bytes) - usage.completion_tokens
+        missing = ceil(text_bytes / course.bytes_per_token) - usage.completion_tokens
         usage = replace(usage, output_tokens=usage.output_tokens + max(0, missing))
     return usage, usage != seen
+
+
+def _believed(course: Course, usage: Usage) -> bool:
+    """Whether the provider's own figure stands in for what it may have left out: 0 is one only beside a count."""
+    price = next((target.price for target in (course.target, *course.targets) if target is not None), None)
+    stated = nanousd(usage.cost_usd) if usage.cost_usd is not None else None
+    counted = usage.prompt_tokens or usage.completion_tokens
+    return price is not None and price.rates.trust_provider_cost and bool(stated or (stated == 0 and counted))
 
 
 def _text_bytes(body: bytes) -> int:

@@ -1,12 +1,13 @@
 """The most that a request can cost, for its hold; and how long its answer may be, where the hold is less than that."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from gateway.estimate import input_bound, prediction_bound, search_bound, special_rates
+from gateway.estimate import input_bound, map_search_bound, prediction_bound, search_bound, special_rates
 from gateway.ledger.hold import Ceiling
 from gateway.ledger.store import MAX_NANOUSD
-from gateway.pricing import Price, Unpriced, affordable_output, ceiling
+from gateway.pricing import Extras, Price, Unpriced, affordable_output, ceiling
 from gateway.routing import Target
 from translators.errors import LLMError
 from translators.exchange import Json
@@ -31,26 +32,21 @@ class Quote(NamedTuple):
     choices: int
     predicted_tokens: int  # of `prediction`: what the model rejects is billed as output, beside the limit
     said: bool  # the length is bounded by the caller's own limit, or by the model
-    tier: str | None
-    special: frozenset[str]
-    searches: int
+    at_s: float  # when it begins: which version of the price holds
+    extras: Extras
 
     def nanousd(self, output_tokens: int) -> int:
         """The most that answers of `output_tokens` each can cost. Raises Unpriced."""
         if self.price is None:
             return 0
         output = output_tokens * self.choices + self.predicted_tokens
-        return ceiling(
-            self.price, self.input_tokens, output, tier=self.tier, special=self.special, searches=self.searches
-        )
+        return ceiling(self.price, self.input_tokens, output, self.at_s, self.extras)
 
     def length(self, nanousd: int) -> int:
         """The longest answers, in tokens each, that `nanousd` covers."""
         if self.price is None:
             return self.output_tokens
-        output = affordable_output(
-            self.price, nanousd, self.input_tokens, tier=self.tier, special=self.special, searches=self.searches
-        )
+        output = affordable_output(self.price, nanousd, self.input_tokens, self.at_s, self.extras)
         return max(0, output - self.predicted_tokens) // self.choices
 
 
@@ -82,7 +78,7 @@ def quotes(
 
 def _at_known_rates(quote: Quote) -> Quote:
     """`quote` without the rates that are missing: the bill counts what they were for at the dearest there is."""
-    plain = quote._replace(special=frozenset(), searches=0)
+    plain = quote._replace(extras=Extras(quote.extras.tier, calls=quote.extras.calls))
     try:
         plain.nanousd(plain.output_tokens)
     except Unpriced:
@@ -103,9 +99,14 @@ def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
         choices=chat.get("n") or 1,
         predicted_tokens=prediction_bound(chat) * apart,
         said=length is not None,
-        tier=chat.get("service_tier"),
-        special=special_rates(chat),
-        searches=search_bound(chat) * apart,
+        at_s=time.time(),
+        extras=Extras(
+            chat.get("service_tier"),
+            special_rates(chat),
+            calls=apart,
+            searches=search_bound(chat) * apart,
+            map_searches=map_search_bound(chat) * apart,
+        ),
     )
 
 
@@ -122,8 +123,13 @@ def limited(chat: Json, length: int | None) -> Json:
     return {**chat, **dict.fromkeys(names, length)}
 
 
-def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int) -> Ceiling:
-    """What to hold so that any of the targets may answer; never more than the ledger can count."""
+def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int, prompt_tokens: int = 0) -> Ceiling:
+    """What to hold so that any of the targets may answer; never more than the ledger can count.
+
+    `prompt_tokens` is what the prompt probably comes to, for limits on tokens.
+    """
+    said = asked_length(chat)
+    output_tokens = min(said or usual_output_tokens, max(quote.output_tokens for quote in found))
 
     def dearest(output_tokens: int | None) -> int:
         return max(quote.nanousd(min(output_tokens or quote.output_tokens, quote.output_tokens)) for quote in found)
@@ -132,18 +138,25 @@ def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int) -> Cei
         least=min(dearest(LEAST_OUTPUT_TOKENS), MAX_NANOUSD),
         usual=min(dearest(usual_output_tokens), MAX_NANOUSD),
         most=min(dearest(None), MAX_NANOUSD),
-        whole=asked_length(chat) is not None,
+        whole=said is not None,
+        tokens=prompt_tokens + output_tokens * found[0].choices,
+        least_tokens=prompt_tokens + min(LEAST_OUTPUT_TOKENS, output_tokens),
     )
 
 
-def lengths(found: Sequence[Quote], held_nanousd: int, *, capped: bool) -> Mapping[str, int]:
+def lengths(
+    found: Sequence[Quote], held_nanousd: int, *, capped: bool, most_tokens: int | None = None
+) -> Mapping[str, int]:
     """By target, the limit to send upstream so that no answer costs more than is held; none where it cannot anyway.
 
-    Where nothing is capped, no limit is made up for a model whose own is not known.
+    `most_tokens`, where given, bounds all of an answer's choices together. Where nothing is capped, no limit is made up
+    for a model whose own is not known.
     """
     limits: dict[str, int] = {}
     for quote in found:
         afforded = quote.length(held_nanousd)
+        if most_tokens is not None:
+            afforded = min(afforded, most_tokens // quote.choices)
         if afforded < quote.output_tokens:
             limits[quote.target.name] = max(1, afforded)
         elif capped and not quote.said and quote.nanousd(1) > quote.nanousd(0):

@@ -16,24 +16,29 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway import ceilings, explain, telemetry
-from gateway.attempts import Course, fell_silent, first_answer, masked
-from gateway.billing import bill, completion_tokens
-from gateway.choices import Reply
-from gateway.client import STREAM_HEADERS, Client, feature_list, read_body
+from gateway.attempts import Course, first_answer, masked
+from gateway.billing import bill, completion_tokens, observed
+from gateway.client import Client, feature_list, read_body
 from gateway.estimate import unbounded
+from gateway.funds import Funds
 from gateway.gateway import Gateway
-from gateway.hang_up import HungUp, cancelled_by_hang_up
-from gateway.ledger.hold import Ceiling, Hold
+from gateway.hang_up import HungUp, interruptible
+from gateway.ledger.hold import Hold
+from gateway.ledger.parties import Parties
+from gateway.ledger.refusals import rate_headers
 from gateway.ledger.store import Bill, Holder, StoreDown
+from gateway.payers import end_user_of, tags_of
+from gateway.relay import relay
 from gateway.routing import Target, allowed, targets_for
+from gateway.settings import DEMO
 from gateway.virtual_keys import usd
 from translators import chat_request, recall, sse
+from translators.completion import cut_short
 from translators.errors import LLMError
 from translators.exchange import Json
 from translators.registry import SIGNING
 
-RUN_OUT_S = 0.05  # for the end of a stream behind its end marker
-SETTLE_PAUSES_S = (0.05, 0.2, 1.0)  # between the tries to have a bill taken
+LOST = "The ledger could not be reached for too long: the hold of this request ran out under it"
 
 log = logging.getLogger("headgate")
 
@@ -64,38 +69,42 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     body = await read_body(scope, receive, settings.max_body_bytes)
     chat = chat_request.parse(body)
     _check_model(holder, chat["model"])
+    end_user, tags = end_user_of(chat), tags_of(scope["headers"], holder.key)
+    parties = gateway.payers.of(holder, end_user, tags)
     choose = random.random()  # noqa: S311 - spreads load, guards nothing
     targets = targets_for(gateway.config, chat["model"], choose, holder.key.unsupported)
-    _check_bounds(holder, chat)
+    _check_bounds(holder, parties, chat)
     remembered, more_bytes = await _remembered(gateway, holder, chat, targets)
     quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced)
     if explain.asked(scope):
-        await client.whole(200, _explanation(gateway, holder, chat, quotes, remembered), {})
+        await client.whole(200, _explanation(gateway, holder, parties, chat, quotes, remembered), {})
         return
     course = Course(
         *(request_id, int(gateway.clock()), chat, tuple(quote.target for quote in quotes)),
         remembered=remembered,
         started=started,
+        end_user=end_user,
+        tags=tags,
+        bytes_per_token=gateway.usual.bytes_per_token(chat["model"]),
     )
-    hold, ending = None, "failed"
 
-    def ceiling() -> Ceiling:
-        return ceilings.highest(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]))
-
-    async def reread() -> Holder:
+    async def reread() -> Parties:
         fresh = await gateway.keys.holder(scope["headers"], fresh=True)
         _check_model(fresh, chat["model"])
-        return fresh
+        return await gateway.payers.reread(fresh, end_user, tags)
 
+    funds, ending = Funds(gateway, course, quotes, reread), "failed"
     try:
-        async with cancelled_by_hang_up(receive):
-            hold = await gateway.ledger.reserve(request_id, holder, ceiling, reread)
-            course.limits = ceilings.lengths(quotes, hold.nanousd, capped=hold.capped)
+        async with interruptible(receive, lambda: _linger_s(gateway, course)) as interruption:
+            hold = await funds.take(parties)
+            hold.progress = lambda: bill(course, hold, "lost") if course.on_its_way or course.past else None
+            hold.lost = lambda: interruption.now(LLMError("unavailable", LOST))
             async with _no_longer_than(targets[0].total_s):
-                await first_answer(gateway, course)
-                if chat.get("stream"):
-                    await _relay(course, client, settings.keepalive_s)
-        ending = "done"
+                await first_answer(gateway, course, funds.carry_on)
+                whole = course.answer is not None or await relay(
+                    course, client, _headers(course, hold), settings.keepalive_s, funds.growing()
+                )
+        ending = "done" if whole else "cut"
     except HungUp:
         ending = "hung_up"
         raise
@@ -104,23 +113,47 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         raise
     except LLMError as error:
         course.failed(error)
-        error.headers = {**_headers(course), **error.headers}
+        error.headers = {**_headers(course, funds.hold), **error.headers}
         if course.target is not None:
             masked(error, course.target)
         raise
     finally:
         course.close()
-        if hold is not None:
-            due = _due(course, hold, ending)
-            await _settle(gateway, due)
-    gateway.usual.learn(holder.key.id, due.model, completion_tokens(due.usage))
+        if funds.hold is not None:
+            due = _due(course, funds.hold, ending)
+            await _settle(gateway, due, offline=funds.hold.offline)
+    _learn(gateway, course, hold, due)
     if kept := course.remember:
         await gateway.memory.remember(_owner(holder), recall.anchor(chat["messages"]), kept)
     if course.answer is not None:  # the bill is in the store: now the client may have its answer
-        headers = {**_headers(course), "x-headgate-cost-usd": usd(due.cost_nanousd)}
+        headers = {**_headers(course, hold), "x-headgate-cost-usd": usd(due.cost_nanousd)}
         await client.whole(200, course.answer.body, headers)
+    elif ending == "cut":
+        await client.end(b"".join([*_cut(course, due), sse.DONE]))
     else:
         await client.end(sse.DONE)
+
+
+def _linger_s(gateway: Gateway, course: Course) -> float:
+    """How long an abandoned answer is read on to its usage: where its provider bills the whole of it anyway."""
+    target = course.target
+    if target is None or not course.on_its_way or target.provider == DEMO:
+        return 0.0
+    provider = gateway.config.settings.providers[target.provider]
+    return gateway.config.settings.drain_s if provider.on_disconnect == "drain" else 0.0
+
+
+def _learn(gateway: Gateway, course: Course, hold: Hold, due: Bill) -> None:
+    if not due.estimated:
+        seen = course.decoder.output_bytes if course.decoder is not None else 0
+        gateway.usual.learn(hold.key.id, due.model, completion_tokens(due.usage), seen)
+
+
+def _cut(course: Course, due: Bill) -> list[bytes]:
+    """The frames that end a stream whose budget was used up under it."""
+    wants_usage = course.sent is not None and course.sent.context.include_usage
+    usage = observed(course, due.ending)[0] if wants_usage else None
+    return cut_short(course.last_frame, usage, {"ended_by": "budget", "cost_usd": usd(due.cost_nanousd)})
 
 
 async def _remembered(
@@ -128,7 +161,10 @@ async def _remembered(
 ) -> tuple[Mapping[str, Any], int]:
     """The signed reasoning that this conversation is known by, where a target may want it, and how many bytes it is."""
     names = recall.wanted(chat) if any(target.dialect in SIGNING for target in targets) else {}
-    return await gateway.memory.recall(_owner(holder), names) if names else ({}, 0)
+    try:
+        return await gateway.memory.recall(_owner(holder), names) if names else ({}, 0)
+    except StoreDown:  # whether it may go on without the store is the reserve's to say
+        return {}, 0
 
 
 def _owner(holder: Holder) -> str:
@@ -137,12 +173,17 @@ def _owner(holder: Holder) -> str:
 
 
 def _explanation(
-    gateway: Gateway, holder: Holder, chat: Json, quotes: Sequence[ceilings.Quote], remembered: Mapping[str, Any]
+    gateway: Gateway,
+    holder: Holder,
+    parties: Parties,
+    chat: Json,
+    quotes: Sequence[ceilings.Quote],
+    remembered: Mapping[str, Any],
 ) -> bytes:
     told = explain.explained(
         *(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]), remembered),
         gateway.credentials.keys(),
-        capped=any(not budget.soft for record in holder.records for budget in record.budgets),
+        capped=parties.bounded,
     )
     return orjson.dumps(told)
 
@@ -156,47 +197,12 @@ async def _no_longer_than(total_s: float) -> AsyncIterator[None]:
         raise LLMError("timeout", f"The request took longer than {total_s:g} s") from None
 
 
-async def _relay(course: Course, client: Client, keepalive_s: float) -> None:
-    """Upstream bytes in, OpenAI's events out, up to but not with [DONE]."""
-    reply, decoder, target = course.reply, course.decoder, course.target
-    assert reply is not None and decoder is not None and target is not None  # noqa: S101 - first_answer has seen to it
-    await client.start(200, {**STREAM_HEADERS, **_headers(course)})
-    await client.more(b"".join(course.frames) or sse.KEEP_ALIVE)
-    heard = time.perf_counter()
-    while not course.ended:
-        patience_s = heard + target.timeouts.idle_s - time.perf_counter()
-        try:
-            data = await (_run_out(reply) if decoder.done else reply.next(max(0.001, min(keepalive_s, patience_s))))
-        except TimeoutError:
-            if patience_s <= keepalive_s:
-                raise fell_silent(target) from None
-            await client.more(sse.KEEP_ALIVE)
-            continue
-        heard = time.perf_counter()
-        course.ended = not data
-        frames = decoder.feed(data) if data else decoder.close()
-        if course.first_byte is None and decoder.started:
-            course.first_byte = heard
-        if frames:
-            await client.more(b"".join(frames))
-
-
-async def _run_out(reply: Reply) -> bytes:
-    """Behind the end marker nothing counts, but a connection whose last bytes are read can be used again."""
-    try:
-        while await reply.next(RUN_OUT_S):
-            pass
-    except (TimeoutError, LLMError):
-        pass
-    return b""
-
-
 def _due(course: Course, hold: Hold, ending: str) -> Bill:
     try:
         return bill(course, hold, ending)
     except Exception:  # a fault of ours must neither leave the hold for ever nor make the request free
         log.exception("request %s could not be priced: what was held is billed", course.request_id)
-        key = hold.holder.key
+        key = hold.key
         return Bill(
             course.request_id,
             key.id,
@@ -210,21 +216,15 @@ def _due(course: Course, hold: Hold, ending: str) -> Bill:
         )
 
 
-async def _settle(gateway: Gateway, due: Bill) -> None:
-    """Have the store take the bill before the client has its last byte. Raises LLMError when it will not."""
-    for pause_s in (*SETTLE_PAUSES_S, None):
-        try:
-            outcome = await gateway.ledger.settle(due)
-        except StoreDown:
-            if pause_s is None:
-                telemetry.unsettled(due)
-                gateway.ledger.settle_later(due)
-                message = "The ledger does not take this answer's bill, and so the answer is withheld"
-                raise LLMError("unavailable", message) from None
-            await asyncio.sleep(pause_s)
-        else:
-            telemetry.settled(due, outcome)
-            return
+async def _settle(gateway: Gateway, due: Bill, *, offline: bool) -> None:
+    """Have the bill taken before the client has its last byte. Raises LLMError when neither store nor spool does."""
+    try:
+        outcome = await gateway.ledger.settle(due, offline=offline)
+    except StoreDown:
+        telemetry.unsettled(due)
+        message = "The ledger does not take this answer's bill, and so the answer is withheld"
+        raise LLMError("unavailable", message) from None
+    telemetry.settled(due, outcome)
 
 
 def _check_model(holder: Holder, model: str) -> None:
@@ -234,17 +234,19 @@ def _check_model(holder: Holder, model: str) -> None:
             raise LLMError("permission", f"This {whose} may not use the model `{model}`", param="model")
 
 
-def _check_bounds(holder: Holder, chat: Json) -> None:
+def _check_bounds(holder: Holder, parties: Parties, chat: Json) -> None:
     """What makes a host spend without a bound, or ask another model, is not for a key that is bound itself."""
     name = unbounded(chat)
-    if name and any(record.models or any(not budget.soft for budget in record.budgets) for record in holder.records):
+    if name and (parties.bounded or any(record.models for record in holder.records)):
         message = f"`{name}` is not for a key with a budget or a list of models: nothing bounds what it leads to"
         raise LLMError("invalid_request", message, param=name, code="unsupported_parameter")
 
 
-def _headers(course: Course) -> dict[str, str]:
+def _headers(course: Course, hold: Hold | None) -> dict[str, str]:
     """What Headgate says of how a request went."""
     headers = {"x-headgate-attempts": str(course.attempts)}
+    if hold is not None and hold.levels:
+        headers |= rate_headers(hold.meters, hold.levels)
     if course.target is not None:
         headers["x-headgate-target"] = course.target.name
     dropped = [drop.feature for drop in course.sent.dropped] if course.sent is not None else []

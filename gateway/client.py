@@ -1,6 +1,7 @@
 """The caller's end of the connection: what goes out, in OpenAI's shapes, over raw ASGI."""
 
 from collections.abc import Iterable, Mapping
+from math import ceil
 from urllib.parse import quote
 
 import orjson
@@ -55,7 +56,7 @@ class Client:
             return
         headers = dict(error.headers)
         if error.retry_after_s is not None:
-            headers["retry-after"] = f"{min(max(1, round(error.retry_after_s)), MAX_RETRY_AFTER_S)}"
+            headers["retry-after"] = f"{min(max(1, ceil(error.retry_after_s)), MAX_RETRY_AFTER_S)}"
         await self.whole(error.status, body, headers)
 
 

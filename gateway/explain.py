@@ -88,12 +88,12 @@ def _target(course: Course, quote: Quote, signed: Collection[str]) -> Json:
         "calls": calls(course.chat, translator.OUTCOMES, target.endpoint),
         "dropped": [{"feature": drop.feature, "why": drop.why} for drop in sent.dropped],
         "most_usd": None if quote.price is None else usd(quote.nanousd(quote.output_tokens)),
-        "price": None if quote.price is None else quote.price.row,
+        "price": None if quote.price is None else quote.price.named(quote.at_s),
         "limits": {
             "input_tokens": quote.input_tokens,
             "output_tokens": quote.output_tokens,
             "choices": quote.choices,
-            "searches": quote.searches,
+            "searches": quote.extras.searches,
         },
     }
 

@@ -10,6 +10,7 @@ from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
 from gateway.ledger.store import Store
 from gateway.memory import Memory
+from gateway.payers import Payers
 from gateway.upstream import Upstream
 from gateway.usual import Usual
 
@@ -22,6 +23,7 @@ class Gateway:
     store: Store
     ledger: Ledger
     keys: Keys
+    payers: Payers
     memory: Memory
     usual: Usual
     upstream: Upstream

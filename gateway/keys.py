@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterable
 
-from gateway.ledger.store import Holder, Record, Store
+from gateway.ledger.store import Holder, Record, Store, StoreDown
 from translators.errors import LLMError
 
 CACHE_S = 30.0
@@ -37,8 +37,9 @@ def token_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 class Keys:
     """Finds the holder of a token."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, offline_key_s: float) -> None:
         self._store = store
+        self._offline_key_s = offline_key_s  # for how long a key is believed in while the store is away
         self._cached: dict[str, tuple[float, Holder]] = {}
 
     async def holder(self, headers: Iterable[tuple[bytes, bytes]], *, fresh: bool = False) -> Holder:
@@ -51,7 +52,13 @@ class Keys:
         name = digest(token)
         until, holder = self._cached.get(name, (0.0, None))
         if holder is None or fresh or until < time.monotonic():
-            holder = await self._store.holder(name)
+            try:
+                holder = await self._store.holder(name)
+            except StoreDown:
+                if holder is None or fresh or until - CACHE_S + self._offline_key_s < time.monotonic():
+                    raise
+                _check(holder)
+                return holder
             if holder is None:
                 self._cached.pop(name, None)
                 raise LLMError("authentication", f"The API key {masked(token)} is not known here")

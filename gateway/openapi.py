@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway.admin_answers import FaultAnswer
 from gateway.operations import OPERATIONS, Operation
+from gateway.report_forms import ExportQuery
 
 Json = dict[str, Any]
 API_VERSION = "1"  # rises when a caller must change
@@ -16,7 +17,7 @@ REFUSALS = {
     400: "The body is not JSON",
     401: "The admin key is missing or wrong",
     404: "There is none of that id",
-    409: "The alias is taken, or it is revoked",
+    409: "The alias or id is taken, or it is revoked",
     413: "The body is too large",
     422: "A field is unknown or its value cannot be: `param` names it",
     503: "The ledger's store does not answer",
@@ -42,6 +43,7 @@ def document() -> Json:
     paths: Json = {}
     for name, operation in OPERATIONS.items():
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(name, operation)
+    paths["/admin/usage/export"] = {"get": _export()}
     paths["/admin/openapi.json"] = {"get": ITSELF}
     return {
         "openapi": "3.1.0",
@@ -58,7 +60,7 @@ def document() -> Json:
 def _described(name: str, operation: Operation) -> Json:
     described: Json = {
         "operationId": name,
-        "summary": (operation.run.__doc__ or "").strip(),
+        "summary": operation.about,
         "parameters": _parameters(operation),
         "responses": {str(operation.status): _content("Done", operation.answers)}
         | {str(status): _content(why, FaultAnswer) for status, why in REFUSALS.items() if _can(operation, status)},
@@ -66,6 +68,24 @@ def _described(name: str, operation: Operation) -> Json:
     if operation.has_body:
         described["requestBody"] = {"required": False, **_content("What to put there", operation.asks)}
     return described
+
+
+def _export() -> Json:
+    """The one answer that is no JSON object, but a file."""
+    text = {"schema": {"type": "string"}}
+    described: Json = {
+        "operationId": "usage_export",
+        "summary": "The journal's entries, or with `by` their sums, as a file.",
+        "parameters": _query_of(ExportQuery),
+        "responses": {"200": {"description": "Done", "content": {"text/csv": text, "application/jsonl": text}}},
+    }
+    refused = {str(status): _content(REFUSALS[status], FaultAnswer) for status in (401, 422, 503)}
+    return described | {"responses": {**described["responses"], **refused}}
+
+
+def _query_of(query: type[BaseModel]) -> list[Json]:
+    properties = query.model_json_schema().get("properties", {})
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in properties.items()]
 
 
 def _can(operation: Operation, status: int) -> bool:
@@ -82,8 +102,7 @@ def _parameters(operation: Operation) -> list[Json]:
     if "{id}" in operation.path:
         parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}})
     if not operation.has_body:
-        for name, schema in operation.asks.model_json_schema().get("properties", {}).items():
-            parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
+        parameters += _query_of(operation.asks)
     return parameters
 
 

@@ -4,7 +4,9 @@ import asyncio
 import os
 import shlex
 import socket
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -26,8 +28,10 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
     for name, path in (("HEADGATE_ROUTES", routes), ("HEADGATE_PRICING", pricing)):
         if path is not None:
             os.environ[name] = str(path.resolve())  # the workers read the configuration for themselves
-    made = asyncio.run(_prepare())
+    made, warnings = asyncio.run(_prepare())
     print(welcome(made, host, port), flush=True)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
     uvicorn.run(
         "gateway.app:app",
         factory=True,
@@ -55,11 +59,12 @@ def _check_free(host: str, port: int) -> None:
         raise LLMError("unavailable", f"cannot listen on {host}:{port}: {error.strerror or error}") from None
 
 
-async def _prepare() -> Made:
+async def _prepare() -> tuple[Made, Sequence[str]]:
+    """What was made, and what in the store's own settings may lose money."""
     store = store_of(os.environ)
     await store.open()
     try:
-        return await first_run(store, os.environ, time.time())
+        return await first_run(store, os.environ, time.time()), await store.warnings()
     finally:
         await store.close()
 

@@ -52,5 +52,6 @@ def settled(bill: Bill, outcome: Settled) -> None:
 
 def unsettled(bill: Bill) -> None:
     """A bill that the store did not take: everything that is needed to book it by hand."""
-    fields = {name: getattr(bill, name) for name in bill.__slots__ if name != "counters"}
+    fields = {name: getattr(bill, name) for name in bill.__slots__}
+    fields["counters"] = [counter.name for counter in bill.counters]
     log.error("the ledger did not take this bill: %s", orjson.dumps(fields).decode())

@@ -1,27 +1,66 @@
 """How long the answers of a key and model usually are, learned, so that a small cap serves many at once."""
 
+from typing import TypeVar
+
 LEAST_TOKENS = 64
+LEAST_BOUND = 192  # tokens: room for a hold to grow in time, three times growth.LEAST_AHEAD
 MARGIN = 2  # times the longest answer of late: one that is longer still is cut only when the cap is nearly used up
+MARGIN_OF_BOUNDS = 1.25  # times its bound in bytes, where the hold grows with the answer
+AHEAD = 64  # tokens: growth.LEAST_AHEAD, so that an answer of the usual length ends without a step that may be refused
+BYTES_PER_TOKEN = 4.0  # of English text and of code, where nothing is known of a model
+FEWEST_BYTES = 64  # an answer that is shorter teaches nothing of that
 FADE = 0.95  # of the longest one's lead over the present one, per answer
+SLACK = 64  # tokens that an answer may have beyond its bytes: its end, its calls
 MAX_KNOWN = 10_000  # pairs of key and model; the oldest are forgotten
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
 class Usual:
-    """One worker's own experience; nothing depends on it but how much is held at first."""
+    """One worker's own experience; nothing depends on it but how much is held at first, and whether that can grow."""
 
     def __init__(self, unknown_tokens: int) -> None:
         self._unknown = unknown_tokens
-        self._longest: dict[tuple[str, str], float] = {}
+        self._longest: dict[tuple[str, str], tuple[float, float]] = {}  # tokens, and the most they could have been
+        self._unseen: dict[str, None] = {}  # models that were billed for more than could be seen of them
+        self._ratios: dict[str, float] = {}  # bytes per token, by model
 
-    def tokens(self, key_id: str, model: str) -> int:
-        """Enough for most answers, in tokens."""
-        longest = self._longest.get((key_id, model))
-        return self._unknown if longest is None else max(LEAST_TOKENS, round(MARGIN * longest))
+    def tokens(self, key_id: str, model: str, *, bounded: bool = False) -> int:
+        """Enough for most answers, in tokens; `bounded`: as the bytes of the answer bound them."""
+        known = self._longest.get((key_id, model))
+        tokens, bound = known or (self._unknown / MARGIN, self._unknown / MARGIN_OF_BOUNDS)
+        if bounded:
+            return max(LEAST_BOUND, round(MARGIN_OF_BOUNDS * bound) + AHEAD)
+        return round(MARGIN * tokens) if known is None else max(LEAST_TOKENS, round(MARGIN * tokens))
 
-    def learn(self, key_id: str, model: str, tokens: int) -> None:
-        """An answer came to `tokens`."""
+    def seen(self, model: str) -> bool:
+        """Whether what `model` generates can be seen as it comes, so far as is known here."""
+        return model not in self._unseen
+
+    def bytes_per_token(self, model: str) -> float:
+        """How long the tokens of `model` are on average, for estimates."""
+        return self._ratios.get(model, BYTES_PER_TOKEN)
+
+    def learn(self, key_id: str, model: str, tokens: int, output_bytes: int) -> None:
+        """An answer came to `tokens`, billed by the provider, and was `output_bytes` long (0: not counted)."""
+        if output_bytes and tokens > output_bytes + SLACK:
+            _keep(self._unseen, model, None)
+        elif output_bytes >= FEWEST_BYTES and tokens:
+            ratio, known = output_bytes / tokens, self._ratios.pop(model, None)
+            _keep(self._ratios, model, ratio if known is None else ratio + FADE * (known - ratio))
         name = (key_id, model)
-        before = self._longest.pop(name, 0.0)
-        self._longest[name] = max(tokens, tokens + FADE * (before - tokens))
-        if len(self._longest) > MAX_KNOWN:
-            del self._longest[next(iter(self._longest))]
+        before = self._longest.pop(name, (0.0, 0.0))
+        bound = max(tokens, output_bytes or 4 * tokens)
+        _keep(self._longest, name, (_faded(tokens, before[0]), _faded(bound, before[1])))
+
+
+def _faded(now: float, before: float) -> float:
+    return max(now, now + FADE * (before - now))
+
+
+def _keep(kept: dict[K, V], name: K, value: V) -> None:
+    kept[name] = value
+    if len(kept) > MAX_KNOWN:
+        del kept[next(iter(kept))]

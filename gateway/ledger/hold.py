@@ -1,45 +1,74 @@
-"""A hold: money set aside for one request before it goes out, and settled at its ending, whatever that is.
-
-A request that is blocked only by what others hold waits its turn for a moment: one line per counter and worker, first
-come first served, and only the head of a line asks the store again.
-"""
+"""A hold: money set aside for one request before it goes out, raised while it runs, settled at its ending."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from gateway.keys import refused
-from gateway.ledger.store import Ask, Bill, Counter, Granted, Holder, Refused, Settled, Store, StoreDown
-from gateway.ledger.windows import counters
+from gateway.alerts import Alerts
+from gateway.ledger.lines import Lines
+from gateway.ledger.parties import Parties, counters, meters
+from gateway.ledger.refusals import refusal
+from gateway.ledger.spool import Spool, SpoolFailed
+from gateway.ledger.store import (
+    Ask,
+    Bill,
+    Counter,
+    Granted,
+    Growth,
+    Level,
+    Meter,
+    Record,
+    Refused,
+    Settled,
+    Store,
+    StoreDown,
+)
 from translators.errors import LLMError
 
-POLL_S = 0.05  # how often the head of a line asks again: a settle by another worker is not heard here
 REREADS = 5  # how often a record may change, or a window turn, under one request
+SETTLE_PAUSES_S = (0.05, 0.2)  # between the tries to have a bill taken, before it is spooled
+SETTLE_S = 2.0  # for all of them: the client waits. A store that takes it after all takes it once
 
-
-CATCH_UP_S = 1.0  # between the tries to have a late bill taken
-MOST_LATER = 100_000
+Reread = Callable[[], Awaitable[Parties]]
 
 
 class Ceiling(NamedTuple):
-    """What a request may cost, in nano-USD. `whole`: the caller set the limit of the answer's length."""
+    """What a request may cost, in nano-USD. `whole`: the caller set the limit of the answer's length. `tokens`: what it
+    probably comes to, and below `least_tokens` an answer is of no use."""
 
     least: int
     usual: int
     most: int
     whole: bool
+    tokens: int = 0
+    least_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hold:
-    """What is held for one request, on which counters, for whom."""
+    """What is held for one request, on which counters, for whom. `began_s` is on the store's clock."""
 
     request_id: str
-    holder: Holder
+    parties: Parties
+    model: str
     counters: tuple[Counter, ...]
     nanousd: int
+    began_s: float
+    afford_nanousd: int | None = None  # all that its caps had not spent; None where nothing caps it
+    tokens: int = 0
+    meters: tuple[Meter, ...] = ()
+    levels: tuple[Level, ...] = ()
+    offline: bool = False  # the store is away, and nothing is held: the bill goes through the spool
+    renewed_s: float = 0.0  # loop time from which its lease runs
+    saved_nanousd: int = 0  # at its last checkpoint
+    progress: Callable[[], Bill | None] | None = None  # what it would be billed now
+    lost: Callable[[], None] | None = None  # called when its lease cannot be kept
+
+    @property
+    def key(self) -> Record:
+        """The virtual key that pays."""
+        return self.parties.parties[0].record
 
     @property
     def capped(self) -> bool:
@@ -47,192 +76,211 @@ class Hold:
         return any(counter.cap_nanousd is not None for counter in self.counters)
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Who asks for a hold, for what. `line` is the journal's, should the worker die with the hold."""
+
+    request_id: str
+    model: str
+    ceiling: Callable[[], Ceiling]  # asked at every try: what is usual may become known while the request waits
+    reread: Reread
+    line: bytes
+
+
 class Ledger:
-    """Reserves and settles over a store, with the waiting lines in front."""
+    """Reserves, grows and settles over a store, with the waiting lines in front and the spool behind."""
 
-    def __init__(self, store: Store, wait_s: float, now: Callable[[], float]) -> None:
-        self._store = store
-        self._wait_s = wait_s
-        self._now = now
-        self._skew_s = 0.0  # the store's clock less ours, learned when a window did not fit
-        self._lines: dict[str, deque[asyncio.Event]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
-        self._later: deque[Bill] = deque()
-        self._catching_up: asyncio.Task[None] | None = None
-
-    async def reserve(
+    def __init__(
         self,
-        request_id: str,
-        holder: Holder,
-        ceiling: Callable[[], Ceiling],
-        reread: Callable[[], Awaitable[Holder]],
-    ) -> Hold:
-        """Hold what `ceiling` says on every scope at once; `reread` fetches the holder anew when it has changed.
+        store: Store,
+        spool: Spool,
+        alerts: Alerts,
+        now: Callable[[], float],
+        *,
+        wait_s: float,
+        lease_s: float,
+        trusts: Callable[[Parties], bool],
+    ) -> None:
+        self.live: dict[str, Hold] = {}
+        self._store = store
+        self._spool = spool
+        self._alerts = alerts
+        self._now = now
+        self.lease_s = lease_s
+        self._trusts = trusts  # whether these were confirmed by the store not long ago
+        self._skew_s = 0.0  # the store's clock less ours, learned when a window did not fit
+        self._lines = Lines(wait_s)
+        self._leaving: set[asyncio.Task[None]] = set()
 
-        `ceiling` is asked at every try, since what is usual may become known while the request waits.
+    async def reserve(self, parties: Parties, wish: Wish) -> Hold:
+        """Hold what `wish` says on every scope at once.
 
-        Raises LLMError: "over_budget", "budget_held" when others held it for too long, "authentication" when the key
-        is gone meanwhile; StoreDown.
+        Raises LLMError: "over_budget"; "budget_held" when others held it for too long; "rate_exceeded";
+        "authentication" when the key is gone meanwhile. Raises StoreDown, unless nothing bounds the request.
         """
-
-        async def ask(patient: bool, crowded: bool) -> Hold | Refused:
-            nonlocal holder
-            gone = False
-            for _ in range(REREADS):
-                wanted = self._counters(holder)
-                made = self._made(request_id, holder, wanted, ceiling(), patient, crowded)
-                answer = await self._reserve(made)
-                if isinstance(answer, Granted):
-                    return Hold(request_id, holder, wanted, answer.nanousd)
-                if answer.reason == "window":
-                    self._skew_s = answer.now_s - self._now()
-                elif answer.reason in ("stale", "gone"):
-                    gone = answer.reason == "gone"
-                    holder = await reread()
-                else:
-                    return answer
-            if gone:
-                raise refused(holder.key, "expired")
-            raise LLMError("unavailable", "The key kept changing while the request waited")
-
-        free = ceiling().most <= 0  # what costs nothing waits for nobody
-        line = None if free else next((c.name for c in self._counters(holder) if c.name in self._lines), None)
-        answer = Refused("held", line) if line else await ask(self._wait_s > 0, False)
-        if isinstance(answer, Refused) and answer.reason == "held" and self._wait_s > 0:
-            answer = await self._in_line(answer.counter, ask)
+        trying = _Trying(self, parties, wish)
+        free = wish.ceiling().most <= 0  # what costs nothing waits for nobody
+        line = None if free or not self._lines.wait_s else self._lines.before(trying.counters())
+        try:
+            answer = Refused("held", line) if line else await trying.ask(self._lines.wait_s > 0, False)
+            if isinstance(answer, Refused) and answer.reason == "held" and self._lines.wait_s > 0:
+                answer = await self._lines.wait(answer.name, trying.ask)
+        except StoreDown:
+            if trying.parties.bounded or not self._trusts(trying.parties):
+                raise
+            most = wish.ceiling().most
+            return Hold(wish.request_id, trying.parties, wish.model, trying.counters(), most, self.now(), offline=True)
         if isinstance(answer, Refused):
-            raise self._refusal(answer, holder)
+            raise refusal(answer, trying.meters())
+        self.live[wish.request_id] = answer
         return answer
 
-    async def settle(self, bill: Bill) -> Settled:
-        """Write the bill and give back the rest of the hold; goes on when the request is cancelled.
+    async def grow(self, hold: Hold, least_nanousd: int, more_nanousd: int, reread: Reread) -> Granted | Refused:
+        """Raise `hold` by `more_nanousd`, or by what is free if that is at least `least_nanousd`.
 
         Raises StoreDown.
         """
-        settled = await asyncio.shield(asyncio.ensure_future(self._store.settle(bill)))
-        for counter in bill.counters:
-            if line := self._lines.get(counter.name):
-                line[0].set()
-        return settled
+        if hold.offline:
+            return Granted(hold.nanousd)
+        for _ in range(REREADS):
+            answer = await self._store.grow(
+                Growth(
+                    *(hold.request_id, hold.parties.standings, hold.counters),
+                    *(hold.nanousd, least_nanousd, more_nanousd),
+                )
+            )
+            if isinstance(answer, Granted):
+                hold.nanousd = answer.nanousd
+                return answer
+            if answer.reason != "stale":
+                return answer
+            hold.parties = await reread()
+            caps = {each.name: each for each in counters(hold.parties.parties, hold.model, hold.began_s)}
+            hold.counters = tuple(caps.get(each.name) or replace(each, cap_nanousd=None) for each in hold.counters)
+        return Refused("held")
 
-    def settle_later(self, bill: Bill) -> None:
-        """Go on trying to have a bill taken, for as long as this worker lives. It is in the log as well."""
-        if len(self._later) < MOST_LATER:
-            self._later.append(bill)
-        if self._catching_up is None or self._catching_up.done():
-            self._catching_up = asyncio.ensure_future(self._catch_up())
+    async def settle(self, bill: Bill, *, offline: bool = False) -> Settled:
+        """Have the bill taken: by the store, which gives back the rest of the hold, or else by the spool; at once by
+        the spool where the request was let through without the store.
+
+        Goes on when the request is cancelled. Raises StoreDown when neither takes it.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._settle(bill, offline)))
 
     async def close(self) -> None:
-        """Wait for what is still being given back, and try once more to have late bills taken."""
+        """Wait for what is still being given back."""
         await asyncio.gather(*self._leaving)
-        if self._catching_up is not None:
-            self._catching_up.cancel()
-        for bill in tuple(self._later):
-            try:
-                await self.settle(bill)
-            except StoreDown:
-                return
 
-    async def _catch_up(self) -> None:
-        while self._later:
-            try:
-                await self.settle(self._later[0])
-            except StoreDown:
-                await asyncio.sleep(CATCH_UP_S)
-            else:
-                self._later.popleft()
+    def now(self) -> float:
+        """Unix seconds on the store's clock, as far as it is known."""
+        return self._now() + self._skew_s
 
-    async def _reserve(self, ask: Ask) -> Granted | Refused:
+    def synchronise(self, store_s: float) -> None:
+        """Take the store's time over."""
+        self._skew_s = store_s - self._now()
+
+    async def _settle(self, bill: Bill, offline: bool) -> Settled:
+        self.live.pop(bill.request_id, None)
+        try:
+            if not offline:
+                async with asyncio.timeout(SETTLE_S):
+                    return await self._insist(bill)
+        except (StoreDown, TimeoutError):
+            pass
+        try:
+            await self._spool.add(bill)
+        except SpoolFailed as error:
+            raise StoreDown(f"and the spool does not take the bill: {error}") from error
+        return Settled(first=True)
+
+    async def _insist(self, bill: Bill) -> Settled:
+        for pause_s in SETTLE_PAUSES_S:
+            try:
+                return await self.settle_once(bill)
+            except StoreDown:
+                await asyncio.sleep(pause_s)
+        return await self.settle_once(bill)
+
+    async def settle_once(self, bill: Bill) -> Settled:
+        """One try to have the store take `bill`. Raises StoreDown."""
+        settled = await self._store.settle(bill)
+        self._lines.freed(bill.counters)
+        self._alerts.tell(bill, settled)
+        return settled
+
+    async def take(self, ask: Ask) -> Granted | Refused:
+        """The store's answer to `ask`; what it grants to a caller who is gone meanwhile is given back."""
         step = asyncio.ensure_future(self._store.reserve(ask))
         try:
             return await asyncio.shield(step)
-        except asyncio.CancelledError:  # the client went while the store was at it: what it grants is given back
+        except asyncio.CancelledError:
             leaving = asyncio.ensure_future(self._give_back(step, ask))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
             raise
-        except StoreDown:  # it may have been held all the same, and only the answer was lost
-            self.settle_later(_unused(ask))
-            raise
 
     async def _give_back(self, step: "asyncio.Future[Granted | Refused]", ask: Ask) -> None:
+        """A store that is out of reach gives it back itself when the lease is over."""
+        key = next(standing.id for standing in ask.standings if standing.kind == "key")
         try:
             if isinstance(await step, Granted):
-                await self.settle(_unused(ask))
+                await self.settle_once(Bill(ask.request_id, key, None, ask.counters, 0, ending="hung_up"))
         except StoreDown:
-            self.settle_later(_unused(ask))
+            pass
 
-    async def _in_line(self, counter: str, ask: Callable[[bool, bool], Awaitable[Hold | Refused]]) -> Hold | Refused:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._wait_s
-        line = self._lines.setdefault(counter, deque())
-        ticket = asyncio.Event()
-        line.append(ticket)
-        try:
-            while (left := deadline - loop.time()) > 0:
-                first = line[0] is ticket
-                if first:
-                    ticket.clear()
-                    answer = await ask(True, len(line) > 1)
-                    if not isinstance(answer, Refused) or answer.reason != "held":
-                        return answer
-                try:
-                    async with asyncio.timeout(min(left, POLL_S) if first else left):
-                        await ticket.wait()
-                except TimeoutError:
-                    continue
-            return await ask(False, True)
-        finally:
-            line.remove(ticket)
-            if line:
-                line[0].set()
+
+class _Trying:
+    """One request's tries to get its hold, over changes of its records and turns of its windows."""
+
+    def __init__(self, ledger: Ledger, parties: Parties, wish: Wish) -> None:
+        self.parties = parties
+        self._ledger = ledger
+        self._wish = wish
+
+    def counters(self) -> tuple[Counter, ...]:
+        return counters(self.parties.parties, self._wish.model, self._ledger.now())
+
+    def meters(self) -> tuple[Meter, ...]:
+        return meters(self.parties.parties, self._wish.model)
+
+    async def ask(self, patient: bool, crowded: bool) -> Hold | Refused:
+        ledger, wish = self._ledger, self._wish
+        gone = False
+        for _ in range(REREADS):
+            ask = self._made(patient, crowded)
+            began_s, renewed_s = ledger.now(), asyncio.get_running_loop().time()
+            answer = await ledger.take(ask)
+            if isinstance(answer, Granted):
+                return Hold(
+                    *(wish.request_id, self.parties, wish.model, ask.counters, answer.nanousd, began_s),
+                    *(answer.afford_nanousd, answer.tokens, ask.meters, answer.levels),
+                    renewed_s=renewed_s,
+                )
+            if answer.reason == "window":
+                ledger.synchronise(answer.now_s)
+            elif answer.reason in ("stale", "gone"):
+                gone = answer.reason == "gone"
+                self.parties = await wish.reread()
             else:
-                self._lines.pop(counter, None)
+                return answer
+        if gone:
+            raise LLMError("authentication", "The API key or its team is gone", code="key_expired")
+        raise LLMError("unavailable", "The key kept changing while the request waited")
 
-    def _counters(self, holder: Holder) -> tuple[Counter, ...]:
-        return counters(holder.key, holder.team, self._now() + self._skew_s)
-
-    @staticmethod
-    def _made(
-        request_id: str,
-        holder: Holder,
-        wanted: tuple[Counter, ...],
-        ceiling: Ceiling,
-        patient: bool,
-        crowded: bool,
-    ) -> Ask:
+    def _made(self, patient: bool, crowded: bool) -> Ask:
+        ceiling = self._wish.ceiling()
         return Ask(
-            request_id=request_id,
-            key_id=holder.key.id,
-            key_version=holder.key.version,
-            team_id=holder.team.id if holder.team else None,
-            team_version=holder.team.version if holder.team else 0,
-            counters=wanted,
+            request_id=self._wish.request_id,
+            standings=self.parties.standings,
+            counters=self.counters(),
             least_nanousd=ceiling.least,
             usual_nanousd=ceiling.usual,
             most_nanousd=ceiling.most,
             whole=ceiling.whole and not crowded,
             patient=patient,
+            meters=self.meters(),
+            tokens=ceiling.tokens,
+            least_tokens=ceiling.least_tokens,
+            lease_s=self._ledger.lease_s,
+            line=self._wish.line,
         )
-
-    @staticmethod
-    def _refusal(answer: Refused, holder: Holder) -> LLMError:
-        scope, _, window = answer.counter.partition("|")
-        whose = "team" if scope.startswith("team:") else "key"
-        span = "" if window == "total" else f" for {window}"
-        if answer.reason == "over_budget":
-            return LLMError(
-                "over_budget",
-                f"The budget of this {whose}{span} does not cover this request",
-                headers={"x-should-retry": "false"},
-            )
-        return LLMError(
-            "budget_held",
-            f"The rest of the budget of this {whose}{span} is held by requests that are still running",
-            retry_after_s=1,
-        )
-
-
-def _unused(ask: Ask) -> Bill:
-    """The bill of a hold that nothing came of."""
-    return Bill(ask.request_id, ask.key_id, ask.team_id, ask.counters, 0, ending="hung_up")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.gateway.test_chat import HELLO, PRICES, ROUTES, STREAM
-from tests.redis_server import redis_server
+from tests.redis_server import own_server
 from tests.replay import SILENCE, Upstream
 from tests.running import Running, in_thread
 
@@ -31,23 +31,36 @@ def test_what_is_not_served_is_said_in_the_one_shape(gateway: Running, method: s
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_without_its_store_nothing_is_sent_and_all_is_well_when_it_is_back(
+def test_without_its_store_only_what_nothing_bounds_is_served_and_billed_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.chdir(tmp_path)  # where the spool is
     hello = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
-    with redis_server() as url:
-        running = in_thread(None, {"REDIS_URL": url})
-        gateway = running.__enter__()
-        key = gateway.new_key()
-        assert gateway.chat(key, hello).status_code == 200
-    try:
-        answer = gateway.chat(key, hello)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable")
+    with (
+        own_server("--appendonly", "yes", "--appendfsync", "always") as server,
+        in_thread(None, {"REDIS_URL": server.url}) as gateway,
+    ):
+        capped, uncapped, strange = gateway.new_key(max_budget=1), gateway.new_key(), gateway.new_key()
+        assert all(gateway.chat(key, hello).status_code == 200 for key in (capped, uncapped))
+        server.kill()
+        refused = gateway.chat(capped, hello)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "ledger_unavailable")
+        assert gateway.chat(strange, hello).status_code == 503  # it was never seen here
+        served = [gateway.chat(uncapped, hello) for _ in range(3)]
+        assert [answer.status_code for answer in served] == [200] * 3
+        assert "x-headgate-dropped" not in served[0].headers
         assert httpx.get(f"{gateway.url}/readyz").status_code == 503
         assert httpx.get(f"{gateway.url}/healthz").status_code == 200
-    finally:
-        running.__exit__(None, None, None)
+        server.start()
+        end = time.monotonic() + 10
+        while httpx.get(f"{gateway.url}/readyz").status_code != 200 and time.monotonic() < end:
+            time.sleep(0.1)
+        while len(gateway.entries()) < 5 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert gateway.chat(capped, hello).status_code == 200
+        ids = [entry["request_id"] for entry in gateway.entries()]
+        assert len(ids) == len(set(ids)) == 6
+        assert {answer.headers["x-request-id"] for answer in served} <= set(ids)
 
 
 def test_a_request_that_the_end_of_the_process_cuts_off_is_billed_and_leaves_nothing_held(

@@ -63,18 +63,6 @@ def test_a_provider_that_says_nothing_is_a_timeout(gateway: Running, upstream: U
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
 
 
-def test_a_silent_stream_is_kept_alive_by_comments_until_its_time_is_up(gateway: Running, upstream: Upstream) -> None:
-    paused = event_reply(ROLE, SAY, FINISH)
-    upstream.answer(replay.Reply(200, paused.headers, paused.pieces, pause_s=0.15))
-    answer = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
-    assert b": keep-alive\n\n" in answer.content
-    assert answer.content.rstrip().endswith(b"[DONE]")
-    upstream.answer(paused.stalled(len(paused.pieces[0]) + len(paused.pieces[1])))
-    fell_silent = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
-    assert b'"code":"timeout"' in fell_silent.content
-    assert b"[DONE]" not in fell_silent.content
-
-
 def test_weights_spread_the_first_tries(gateway: Running, upstream: Upstream) -> None:
     upstream.handler = lambda request: json_reply(200, ANSWER) if "completions" in request.path else replay.HTML
     key = gateway.new_key()

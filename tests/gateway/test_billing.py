@@ -11,7 +11,8 @@ import pytest
 from gateway.attempts import Course
 from gateway.billing import bill, completion_tokens, observed
 from gateway.ledger.hold import Hold
-from gateway.ledger.store import Holder, Record
+from gateway.ledger.parties import Parties, Party
+from gateway.ledger.store import Record
 from gateway.price_list import Row
 from gateway.pricing import price
 from gateway.routing import Target
@@ -33,7 +34,8 @@ TARGET = Target(
     total_s=60,
 )
 SENT = UpstreamRequest("https://x", {}, b"{}", Context())
-HOLD = Hold("r1", Holder(Record(id="key_1", kind="key", alias="mine", team_id="team_1"), None, None), (), 10**6)
+KEY = Record(id="key_1", kind="key", alias="mine", team_id="team_1")
+HOLD = Hold("r1", Parties((Party("key:key_1", KEY),), ()), "small", (), 10**6, 0.0)
 
 
 def course(**fields: Any) -> Course:

@@ -242,7 +242,7 @@ def test_a_stream_that_is_cut_is_no_success_and_what_was_said_is_billed(gateway:
 
 def test_half_a_whole_answer_is_an_error_and_was_generated_all_the_same(gateway: Running, upstream: Upstream) -> None:
     upstream.answer(json_reply(200, ANSWER).cut(60))
-    answer = gateway.chat(gateway.new_key(), HELLO | {"model": "safe"})
+    answer = gateway.chat(gateway.new_key(), HELLO)
     assert (answer.status_code, error_of(answer)["code"]) == (502, "provider_cut_off")
     assert len(upstream.requests) == 1
     (entry,) = gateway.entries()

@@ -28,7 +28,7 @@ def test_an_error_before_anything_went_out_has_a_status_and_the_one_shape() -> N
     headers = dict(start["headers"])
     assert start["status"] == 429
     assert (headers[b"retry-after"], headers[b"x-upstream-request-id"], headers[b"x-request-id"]) == (
-        b"2",
+        b"3",
         b"r",
         b"the-id",
     )

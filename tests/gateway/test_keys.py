@@ -37,7 +37,7 @@ def refusal(path: str, record: Record | None) -> LLMError:
         try:
             if record is not None:
                 await store.create(record, digest("sk-secret-token-of-the-test"))
-            await Keys(store).holder([(b"authorization", b"Bearer sk-secret-token-of-the-test")])
+            await Keys(store, 0).holder([(b"authorization", b"Bearer sk-secret-token-of-the-test")])
         finally:
             await store.close()
 
@@ -66,7 +66,7 @@ def test_a_revoked_key_is_refused_at_once_by_a_fresh_look(tmp_path: object) -> N
         try:
             record = Record(id="key_1", kind="key")
             await store.create(record, digest("sk-1"))
-            keys = Keys(store)
+            keys = Keys(store, 0)
             assert (await keys.holder(headers)).key.id == "key_1"
             await store.replace(record.model_copy(update={"revoked": True, "version": 2}))
             with pytest.raises(LLMError):

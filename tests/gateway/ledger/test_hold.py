@@ -1,73 +1,105 @@
-"""Holding and settling over both stores: the waiting line, changes under way, and callers who go away."""
+"""Holding, growing and settling over both stores: the waiting line, changes under way, and callers who go away."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import pytest
 
-from gateway.ledger.hold import Ceiling, Hold, Ledger
-from gateway.ledger.store import Ask, Bill, Budget, Granted, Holder, Record, Refused, Settled, Store, StoreDown
+from gateway.alerts import Alerts
+from gateway.ledger.hold import Ceiling, Hold, Ledger, Wish
+from gateway.ledger.parties import Parties, Party
+from gateway.ledger.spool import Spool, SpoolFailed
+from gateway.ledger.store import (
+    Ask,
+    Bill,
+    Budget,
+    Granted,
+    Limits,
+    Record,
+    Refused,
+    Settled,
+    Standing,
+    Store,
+    StoreDown,
+)
 from translators.errors import LLMError
 
 pytestmark = pytest.mark.anyio
-T = TypeVar("T")
 CAP = 1000
 TIGHT = Ceiling(least=100, usual=600, most=600, whole=True)
+FREE = Ceiling(0, 0, 0, whole=True)
 
 
-async def a_key(store: Store, cap: int = CAP) -> Holder:
-    key = Record(id="key_1", kind="key", budgets=(Budget(max_nanousd=cap),))
-    await store.create(key, "digest")
-    return Holder(key, None, None)
+@dataclass
+class Desk:
+    """A ledger over a store with one key, `key_1`, and what a request needs to ask it."""
 
+    store: Store
+    spool: Spool
+    key: Record
 
-async def hold(ledger: Ledger, store: Store, holder: Holder, id: str, ceiling: Ceiling = TIGHT) -> Hold:
-    async def reread() -> Holder:
-        found = await store.holder("digest")
+    def ledger(self, wait_s: float, store: Store | None = None, clock: Callable[[], float] = time.time) -> Ledger:
+        return Ledger(
+            *(store or self.store, self.spool, Alerts(""), clock), wait_s=wait_s, lease_s=10, trusts=lambda _: True
+        )
+
+    def parties(self, key: Record) -> Parties:
+        return Parties((Party("key:key_1", key),), (Standing("key", "key_1", key.version),))
+
+    async def change(self, **fields: object) -> None:
+        """Behind the worker's back."""
+        await self.store.replace(self.key.model_copy(update={"version": self.key.version + 1, **fields}))
+
+    async def hold(self, ledger: Ledger, id: str, ceiling: Ceiling = TIGHT) -> Hold:
+        return await ledger.reserve(self.parties(self.key), Wish(id, "small", lambda: ceiling, self.reread, b"{}"))
+
+    async def reread(self) -> Parties:
+        found = await self.store.get("key", "key_1")
         assert found is not None
-        if found.key.revoked:
+        if found.revoked:
             raise LLMError("authentication", "revoked")
-        return found
+        return self.parties(found)
 
-    return await ledger.reserve(id, holder, lambda: ceiling, reread)
+    async def held(self) -> int:
+        return sum(balance.held_nanousd for balance in await self.store.balances(["key:key_1"]))
+
+    async def spent(self) -> int:
+        return max(balance.spent_nanousd for balance in await self.store.balances(["key:key_1"]))
+
+
+@pytest.fixture
+async def desk(store: Store, tmp_path: Path) -> AsyncIterator[Desk]:
+    key = Record(id="key_1", kind="key", budgets=(Budget(max_nanousd=CAP),))
+    await store.create(key, "digest")
+    spool = Spool(tmp_path / "spool")
+    yield Desk(store, spool, key)
+    await spool.close()
 
 
 def bill(held: Hold, cost: int) -> Bill:
     return Bill(held.request_id, "key_1", None, held.counters, cost, ending="done")
 
 
-async def held_now(store: Store) -> int:
-    return sum(balance.held_nanousd for balance in await store.balances(["key:key_1"]))
-
-
-async def nothing_held(store: Store) -> None:
-    for _ in range(500):
-        if not await held_now(store):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("something stays held")
-
-
-async def test_what_is_held_is_given_back_when_the_bill_is_settled(store: Store) -> None:
-    ledger = Ledger(store, 0, time.time)
-    held = await hold(ledger, store, await a_key(store), "r1")
-    assert (held.nanousd, await held_now(store)) == (600, 600)
+async def test_what_is_held_is_given_back_when_the_bill_is_settled(desk: Desk) -> None:
+    ledger = desk.ledger(0)
+    held = await desk.hold(ledger, "r1")
+    assert (held.nanousd, await desk.held(), list(ledger.live)) == (600, 600, ["r1"])
     assert (await ledger.settle(bill(held, 250))).first
     assert not (await ledger.settle(bill(held, 250))).first
-    (balance,) = await store.balances(["key:key_1"])
-    assert (balance.spent_nanousd, balance.held_nanousd) == (250, 0)
+    assert (await desk.spent(), await desk.held(), list(ledger.live)) == (250, 0, [])
 
 
-async def test_a_request_blocked_by_a_hold_waits_its_turn_and_is_served(store: Store) -> None:
-    ledger = Ledger(store, 30, time.time)
-    holder = await a_key(store)
-    first = await hold(ledger, store, holder, "r1")
+async def test_a_request_blocked_by_a_hold_waits_its_turn_and_is_served(desk: Desk) -> None:
+    ledger = desk.ledger(30)
+    first = await desk.hold(ledger, "r1")
     order: list[str] = []
 
     async def wait(id: str) -> None:
-        held = await hold(ledger, store, holder, id)
+        held = await desk.hold(ledger, id)
         order.append(id)
         await ledger.settle(bill(held, 10))
 
@@ -77,72 +109,101 @@ async def test_a_request_blocked_by_a_hold_waits_its_turn_and_is_served(store: S
     await ledger.settle(bill(first, 10))
     await asyncio.gather(*waiting)
     assert order == ["r2", "r3", "r4"]
-    assert await held_now(store) == 0
+    assert await desk.held() == 0
 
 
-async def test_a_settle_by_another_worker_is_noticed(store: Store) -> None:
-    here, there = Ledger(store, 30, time.time), Ledger(store, 30, time.time)
-    holder = await a_key(store)
-    first = await hold(there, store, holder, "r1")
-    waiting = asyncio.ensure_future(hold(here, store, holder, "r2"))
+async def test_a_settle_by_another_worker_is_noticed(desk: Desk) -> None:
+    here, there = desk.ledger(30), desk.ledger(30)
+    first = await desk.hold(there, "r1")
+    waiting = asyncio.ensure_future(desk.hold(here, "r2"))
     await asyncio.sleep(0.1)
     await there.settle(bill(first, 10))
     assert (await waiting).nanousd == 600
 
 
-async def test_who_has_waited_long_enough_is_content_with_less_or_refused(store: Store) -> None:
-    ledger = Ledger(store, 0.2, time.time)
-    holder = await a_key(store)
-    await hold(ledger, store, holder, "r1")
-    assert (await hold(ledger, store, holder, "r2")).nanousd == 400
+async def test_who_has_waited_long_enough_is_content_with_less_or_refused(desk: Desk) -> None:
+    ledger = desk.ledger(0.2)
+    await desk.hold(ledger, "r1")
+    assert (await desk.hold(ledger, "r2")).nanousd == 400
     with pytest.raises(LLMError) as caught:
-        await hold(ledger, store, holder, "r3")
+        await desk.hold(ledger, "r3")
     assert (caught.value.code, caught.value.retry_after_s) == ("rate_limit_exceeded", 1)
 
 
-async def test_a_spent_cap_refuses_at_once(store: Store) -> None:
-    ledger = Ledger(store, 30, time.time)
-    holder = await a_key(store)
-    await ledger.settle(bill(await hold(ledger, store, holder, "r1"), 950))
+async def test_a_spent_cap_refuses_at_once(desk: Desk) -> None:
+    ledger = desk.ledger(30)
+    await ledger.settle(bill(await desk.hold(ledger, "r1"), 950))
     with pytest.raises(LLMError) as caught:
-        await hold(ledger, store, holder, "r2")
+        await desk.hold(ledger, "r2")
     assert (caught.value.code, caught.value.headers["x-should-retry"]) == ("insufficient_quota", "false")
 
 
-async def test_a_cap_that_is_lowered_holds_from_the_next_request_on(store: Store) -> None:
-    ledger = Ledger(store, 0, time.time)
-    holder = await a_key(store)
-    lowered = holder.key.model_copy(update={"budgets": (Budget(max_nanousd=50),), "version": 2})
-    await store.replace(lowered)
+async def test_a_cap_that_is_lowered_holds_from_the_next_request_on(desk: Desk) -> None:
+    await desk.change(budgets=(Budget(max_nanousd=50),))
     with pytest.raises(LLMError) as caught:
-        await hold(ledger, store, holder, "r1")  # the worker still believes in the old cap
+        await desk.hold(desk.ledger(0), "r1")  # the worker still believes in the old cap
     assert caught.value.code == "insufficient_quota"
 
 
-async def test_a_key_that_is_revoked_is_refused_at_once(store: Store) -> None:
-    ledger = Ledger(store, 0, time.time)
-    holder = await a_key(store)
-    await store.replace(holder.key.model_copy(update={"revoked": True, "version": 2}))
+async def test_a_key_that_is_revoked_is_refused_at_once(desk: Desk) -> None:
+    await desk.change(revoked=True)
     with pytest.raises(LLMError) as caught:
-        await hold(ledger, store, holder, "r1")
+        await desk.hold(desk.ledger(0), "r1")
     assert caught.value.status == 401
 
 
-async def test_a_clock_that_is_off_is_set_right_by_the_store_s(store: Store) -> None:
-    key = Record(id="key_1", kind="key", budgets=(Budget(max_nanousd=CAP, duration="1h"),))
-    await store.create(key, "digest")
-    ledger = Ledger(store, 0, lambda: time.time() + 86_400)
-    held = await hold(ledger, store, Holder(key, None, None), "r1")
+async def test_a_clock_that_is_off_is_set_right_by_the_store_s(desk: Desk) -> None:
+    await desk.change(budgets=(Budget(max_nanousd=CAP, duration="1h"),))
+    ledger = desk.ledger(0, clock=lambda: time.time() + 86_400)
+    held = await desk.hold(ledger, "r1")
     hour = next(counter for counter in held.counters if counter.window != "total")
     assert hour.start_s <= time.time() < hour.end_s
 
 
-async def test_a_caller_who_goes_while_the_store_is_at_it_leaves_nothing_held(store: Store) -> None:
-    ledger = Ledger(store, 30, time.time)
-    holder = await a_key(store)
+async def test_a_limit_refuses_and_says_when_to_come_back(desk: Desk) -> None:
+    await desk.change(limits=(Limits(rpm=2, tpm=1000),))
+    ledger = desk.ledger(30)
+    ceiling = TIGHT._replace(tokens=100, least_tokens=20)
+    for id in ("r1", "r2"):
+        held = await desk.hold(ledger, id, ceiling._replace(least=1, usual=1, most=1))
+        await ledger.settle(bill(held, 1))
+    with pytest.raises(LLMError) as caught:
+        await desk.hold(ledger, "r3", ceiling)
+    error = caught.value
+    assert (error.status, error.code, error.headers["x-ratelimit-remaining-requests"]) == (
+        *(429, "rate_limit_exceeded"),
+        "0",
+    )
+    assert error.retry_after_s is not None and 0 < error.retry_after_s <= 61
+    assert await desk.held() == 0
+
+
+async def test_a_running_hold_grows_until_its_cap_is_reached(desk: Desk) -> None:
+    ledger = desk.ledger(0)
+    held = await desk.hold(ledger, "r1")
+    assert held.afford_nanousd == CAP
+    assert await ledger.grow(held, 100, 300, desk.reread) == Granted(900, CAP)
+    assert await ledger.grow(held, 50, 300, desk.reread) == Granted(CAP, CAP)
+    refused = await ledger.grow(held, 1, 1, desk.reread)
+    assert isinstance(refused, Refused) and refused.reason == "over_budget"
+    assert (held.nanousd, await desk.held()) == (CAP, CAP)
+
+
+async def test_a_hold_grows_by_the_cap_as_it_is_now_and_not_for_a_key_that_is_gone(desk: Desk) -> None:
+    ledger = desk.ledger(0)
+    held = await desk.hold(ledger, "r1")
+    await desk.change(budgets=(Budget(max_nanousd=5000),))
+    assert await ledger.grow(held, 3000, 3000, desk.reread) == Granted(3600, 5000)
+    await desk.store.replace(desk.key.model_copy(update={"version": 3, "revoked": True}))
+    refused = await ledger.grow(held, 1, 1, desk.reread)
+    assert isinstance(refused, Refused) and refused.reason == "gone"
+
+
+async def test_a_caller_who_goes_while_the_store_is_at_it_leaves_nothing_held(desk: Desk) -> None:
+    ledger = desk.ledger(30)
 
     async def gone(id: str, after: Callable[[], Awaitable[None]]) -> None:
-        call = asyncio.ensure_future(hold(ledger, store, holder, id))
+        call = asyncio.ensure_future(desk.hold(ledger, id))
         await after()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -150,15 +211,15 @@ async def test_a_caller_who_goes_while_the_store_is_at_it_leaves_nothing_held(st
 
     await gone("r1", lambda: asyncio.sleep(0))
     await ledger.close()
-    assert await held_now(store) == 0
-    kept = await hold(ledger, store, holder, "r2")
+    assert await desk.held() == 0
+    kept = await desk.hold(ledger, "r2")
     await gone("r3", lambda: asyncio.sleep(0.1))  # within the line
     await ledger.settle(bill(kept, 10))
-    assert (await hold(ledger, store, holder, "r4")).nanousd == 600
+    assert (await desk.hold(ledger, "r4")).nanousd == 600
 
 
 class Failing:
-    """A store that is out of reach for its next `failures` settles or reserves; a reserve is applied all the same."""
+    """A store that is out of reach for its next `failures` reserves and settles."""
 
     def __init__(self, store: Store, failures: int) -> None:
         self._store, self.failures = store, failures
@@ -167,9 +228,8 @@ class Failing:
         return getattr(self._store, name)
 
     async def reserve(self, ask: Ask) -> Granted | Refused:
-        answer = await self._store.reserve(ask)
         self._fail()
-        return answer
+        return await self._store.reserve(ask)
 
     async def settle(self, bill: Bill) -> Settled:
         self._fail()
@@ -181,35 +241,52 @@ class Failing:
             raise StoreDown("gone")
 
 
-async def test_a_bill_that_was_not_taken_is_taken_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ledger.hold.CATCH_UP_S", 0.01)
-    failing = Failing(store, 0)
-    ledger = Ledger(cast(Store, failing), 0, time.time)
-    held = await hold(ledger, store, await a_key(store), "r1")
-    failing.failures = 3
-    ledger.settle_later(bill(held, 250))
-    await nothing_held(store)
-    (balance,) = await store.balances(["key:key_1"])
-    assert balance.spent_nanousd == 250
+async def test_a_bill_that_the_store_does_not_take_is_in_the_spool_and_is_taken_once(desk: Desk) -> None:
+    failing = Failing(desk.store, 0)
+    ledger = desk.ledger(0, cast(Store, failing))
+    held = await desk.hold(ledger, "r1")
+    failing.failures = 1000
+    assert (await ledger.settle(bill(held, 250))).first
+    assert (desk.spool.pending(), await desk.spent()) == (1, 0)
+    failing.failures = 0
+    assert await desk.spool.replay(ledger.settle_once) == 1
+    assert await desk.spool.replay(ledger.settle_once) == 0
+    assert (desk.spool.pending(), await desk.spent(), await desk.held()) == (0, 250, 0)
 
 
-async def test_a_reserve_whose_answer_was_lost_is_given_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ledger.hold.CATCH_UP_S", 0.01)
-    ledger = Ledger(cast(Store, Failing(store, 1)), 0, time.time)
-    holder = await a_key(store)
+async def test_a_bill_that_neither_takes_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(_: Bill) -> None:
+        raise SpoolFailed("no space is left")
+
+    failing = Failing(desk.store, 0)
+    ledger = desk.ledger(0, cast(Store, failing))
+    held = await desk.hold(ledger, "r1")
+    failing.failures = 1000
+    monkeypatch.setattr(desk.spool, "add", full)
+    with pytest.raises(StoreDown, match="no space"):
+        await ledger.settle(bill(held, 250))
+
+
+async def test_without_the_store_only_what_nothing_bounds_is_served(desk: Desk) -> None:
+    failing = Failing(desk.store, 1000)
+    ledger = desk.ledger(0, cast(Store, failing))
     with pytest.raises(StoreDown):
-        await hold(ledger, store, holder, "r1")
-    await nothing_held(store)
-    await ledger.close()
-    assert (await hold(ledger, store, holder, "r2")).nanousd == 600
+        await desk.hold(ledger, "r1")
+    desk.key = desk.key.model_copy(update={"budgets": ()})
+    held = await desk.hold(ledger, "r2")
+    assert held.offline and not ledger.live
+    untrusting = Ledger(
+        *(cast(Store, failing), desk.spool, Alerts(""), time.time), wait_s=0, lease_s=10, trusts=lambda _: False
+    )
+    with pytest.raises(StoreDown):
+        await desk.hold(untrusting, "r3")
 
 
-async def test_what_costs_nothing_waits_for_nobody(store: Store) -> None:
-    ledger = Ledger(store, 30, time.time)
-    holder = await a_key(store)
-    kept = await hold(ledger, store, holder, "r1")
-    waiting = asyncio.ensure_future(hold(ledger, store, holder, "r2"))
+async def test_what_costs_nothing_waits_for_nobody(desk: Desk) -> None:
+    ledger = desk.ledger(30)
+    kept = await desk.hold(ledger, "r1")
+    waiting = asyncio.ensure_future(desk.hold(ledger, "r2"))
     await asyncio.sleep(0.1)
-    assert (await hold(ledger, store, holder, "r3", Ceiling(0, 0, 0, whole=True))).nanousd == 0
+    assert (await desk.hold(ledger, "r3", FREE)).nanousd == 0
     await ledger.settle(bill(kept, 10))
     await waiting

@@ -1,0 +1,94 @@
+"""What one request has to spend: its hold, taken before it goes out, raised where need be, and what that affords."""
+
+from collections.abc import Sequence
+
+from gateway import ceilings
+from gateway.attempts import Course
+from gateway.billing import owed
+from gateway.ceilings import Quote
+from gateway.estimate import prompt_estimate
+from gateway.gateway import Gateway
+from gateway.growth import Growing, can_grow
+from gateway.ledger.hold import Ceiling, Hold, Reread, Wish
+from gateway.ledger.journal import line
+from gateway.ledger.parties import Parties
+from gateway.ledger.store import Bill, Record, Refused, StoreDown
+
+
+class Funds:
+    """The hold of `course`; `hold` is None until `take` has returned."""
+
+    def __init__(self, gateway: Gateway, course: Course, quotes: Sequence[Quote], reread: Reread) -> None:
+        self.hold: Hold | None = None
+        self._gateway = gateway
+        self._course = course
+        self._quotes = quotes
+        self._reread = reread
+        self._grows = can_grow(course.chat, quotes, gateway.usual)
+
+    async def take(self, parties: Parties) -> Hold:
+        """Reserve, and set the limits of the answer that the hold affords. Raises as Ledger.reserve does."""
+        gateway, course, quotes = self._gateway, self._course, self._quotes
+        model, key = course.chat["model"], parties.parties[0].record
+        prompt_tokens = prompt_estimate(course.chat) if parties.counts_tokens else 0
+
+        def ceiling() -> Ceiling:
+            usual_tokens = gateway.usual.tokens(key.id, model, bounded=self._grows)
+            return ceilings.highest(course.chat, quotes, usual_tokens, prompt_tokens)
+
+        wish = Wish(course.request_id, model, ceiling, self._reread, _line_of_lost(course, key))
+        self.hold = hold = await gateway.ledger.reserve(parties, wish)
+        if hold.offline:  # nothing is held, since nothing bounds it: its answer may be of any length
+            self._grows = False
+            return hold
+        gateway.payers.confirm(hold.parties)
+        afforded, wanted = hold.nanousd, ceiling()
+        # with less than is usual there is no time to grow: then the provider is told to keep within what is held
+        self._grows = self._grows and wanted.usual <= hold.nanousd < wanted.most
+        if self._grows and hold.afford_nanousd is not None:
+            afforded = hold.afford_nanousd
+        course.limits = ceilings.lengths(
+            quotes,
+            afforded,
+            capped=hold.capped,
+            most_tokens=hold.tokens - prompt_tokens if hold.meters and hold.tokens < wanted.tokens else None,
+        )
+        return hold
+
+    def growing(self) -> Growing | None:
+        """How the hold grows with the stream that has begun; None where it covers all that can come."""
+        course, hold = self._course, self.hold
+        quote = next(quote for quote in self._quotes if quote.target is course.target)
+        if not self._grows or hold is None or quote.price is None:
+            return None
+        longest = course.limits.get(quote.target.name)
+        past = sum(part.nanousd for part in course.past)
+        return Growing(self._gateway.ledger, hold, self._reread, quote, longest, past, course.bytes_per_token)
+
+    async def carry_on(self) -> bool:
+        """Whether the hold could be raised by what the failed attempt costs, so that another is covered."""
+        part = owed(self._course, "failed")
+        if part.nanousd and self.hold is not None:
+            try:
+                answer = await self._gateway.ledger.grow(self.hold, part.nanousd, part.nanousd, self._reread)
+            except StoreDown:
+                return False
+            if isinstance(answer, Refused):
+                return False
+        self._course.past.append(part)
+        return True
+
+
+def _line_of_lost(course: Course, key: Record) -> bytes:
+    """What the journal says of a request whose worker died before it could say anything."""
+    return line(
+        Bill(
+            *(course.request_id, key.id, key.team_id, (), 0),
+            model=course.chat["model"],
+            ending="lost",
+            estimated=True,
+            key_alias=key.alias,
+            end_user=course.end_user,
+            tags=course.tags,
+        )
+    )

@@ -1,0 +1,141 @@
+"""What a worker does for its holds while they live (leases, checkpoints), and for those of dead workers (the reaper).
+
+One task a worker. A hold that is not renewed in time is settled by whoever notices, at its last checkpoint: so a
+worker that cannot reach the store stops its capped requests before that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from gateway.ledger.hold import Hold, Ledger
+from gateway.ledger.journal import line
+from gateway.ledger.spool import Spool, SpoolFailed
+from gateway.ledger.store import Beat, Bill, Settled, Store, StoreDown
+
+REAP_S = 1.0  # between looks for holds whose lease is over, and for bills that wait in the spool
+ADOPT_S = 10.0  # between looks for the bills of dead processes
+LAST_S = 2.0  # for the spool, when the process ends
+MARGIN = 5  # a request is stopped when a fifth of its lease is left
+
+log = logging.getLogger("headgate")
+
+
+class Pulse:
+    """Beats every `checkpoint_s` seconds from `start` to `stop`."""
+
+    def __init__(self, store: Store, ledger: Ledger, spool: Spool, checkpoint_s: float) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._spool = spool
+        self._checkpoint_s = checkpoint_s
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._steady_since = 0.0  # loop time from which the store has always answered
+        self._reaped_s = 0.0
+        self._adopted_s = 0.0
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._steady_since = self._now()
+        beating = asyncio.ensure_future(_for_ever(self.beat, self._checkpoint_s))
+        unspooling = asyncio.ensure_future(_for_ever(self.unspool, REAP_S))  # apart: leases do not wait for old bills
+        self._tasks = (beating, unspooling)
+
+    async def stop(self) -> None:
+        """End, and have what waits in the spool taken once more if the store is there."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(LAST_S):
+                await self.unspool()
+        except (TimeoutError, SpoolFailed) as error:
+            log.warning("bills stay in the spool for the next start: %s", error)
+
+    async def beat(self) -> None:
+        """Checkpoint and renew what is due; now and then reap and unspool."""
+        await self._renew()
+        now = self._now()
+        if now - self._reaped_s >= REAP_S:
+            self._reaped_s = now
+            await self._reap()
+
+    async def _renew(self) -> None:
+        sent_s, lease_s = self._now(), self._ledger.lease_s
+        live = {id: hold for id, hold in self._ledger.live.items() if not hold.offline}
+        beats = [beat for hold in live.values() if (beat := _beat(hold, sent_s, lease_s)) is not None]
+        if beats:
+            try:
+                async with asyncio.timeout(lease_s / MARGIN):
+                    gone = await self._store.renew(beats, lease_s)
+            except (StoreDown, TimeoutError):
+                self._steady_since = self._now()
+            else:
+                self._renewed(live, beats, gone, sent_s)
+        late_s = self._now() - lease_s * (1 - 1 / MARGIN)
+        for hold in live.values():
+            if hold.renewed_s < late_s:
+                _stop(hold)
+
+    @staticmethod
+    def _renewed(live: Mapping[str, Hold], beats: Sequence[Beat], gone: Sequence[str], sent_s: float) -> None:
+        for beat in beats:
+            hold = live[beat.request_id]
+            hold.renewed_s = sent_s
+            if beat.line:
+                hold.saved_nanousd = beat.cost_nanousd
+        for id in gone:
+            _stop(live[id])
+
+    async def _reap(self) -> None:
+        """Only when the store has long been there: after an outage everyone first renews what is theirs."""
+        try:
+            if self._now() - self._steady_since < self._ledger.lease_s:
+                await self._store.ping()
+            elif reaped := await self._store.reap():
+                log.warning("%d requests whose worker was gone were settled at their last checkpoint", reaped)
+        except StoreDown:
+            self._steady_since = self._now()
+
+    async def unspool(self) -> None:
+        """Have the store take what waits in the spool; from time to time look for what a dead process has left."""
+        now = self._now()
+        if self._spool.pending() or now - self._adopted_s >= ADOPT_S:
+            self._adopted_s = now
+            if taken := await self._spool.replay(self._settle):
+                log.warning("%d bills of the spool were taken by the store", taken)
+
+    async def _settle(self, bill: Bill) -> Settled:
+        return await self._ledger.settle_once(bill)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def _for_ever(step: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            await step()
+        except Exception:  # a fault in one step must not end them all: no lease would be renewed any more
+            log.exception("a beat of the ledger failed")
+
+
+def _beat(hold: Hold, now_s: float, lease_s: float) -> Beat | None:
+    """A checkpoint where the cost has risen, a mere sign of life where a third of the lease is over."""
+    try:
+        bill = hold.progress() if hold.progress is not None else None
+    except Exception:  # one request that cannot be priced must not keep the others from being renewed
+        log.exception("request %s has no checkpoint", hold.request_id)
+        bill = hold.progress = None
+    if bill is not None and bill.cost_nanousd > hold.saved_nanousd:
+        return Beat(hold.request_id, bill.cost_nanousd, line(bill))
+    return Beat(hold.request_id) if now_s - hold.renewed_s > lease_s / 3 else None
+
+
+def _stop(hold: Hold) -> None:
+    """Nothing bounds a request without caps, and its bill is booked whenever it comes: it may go on."""
+    if hold.capped and hold.lost is not None:
+        lost, hold.lost = hold.lost, None
+        lost()

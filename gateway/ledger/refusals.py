@@ -1,0 +1,79 @@
+"""How a reserve that was refused is told to the caller: whose cap or limit it was, and when to come back."""
+
+import re
+from collections.abc import Sequence
+
+from gateway.ledger.store import Level, Meter, Refused
+from translators.errors import LLMError
+
+_WHOSE = {"org": "the organisation", "team": "this team", "key": "this key", "user": "this end user"}
+_SPAN = {"rpm": "requests a minute", "rpd": "requests a day", "tpm": "tokens a minute", "tpd": "tokens a day"}
+_SCOPE = re.compile(r"(?:(.*?)@)??(org|team|key|user|tag):(.*)", re.DOTALL)
+_STOP = {"x-should-retry": "false"}
+
+
+def refusal(answer: Refused, meters: Sequence[Meter]) -> LLMError:
+    """The 429 for `answer`."""
+    if answer.reason in ("rate", "too_large"):
+        return _over_a_limit(answer, next(meter for meter in meters if meter.name == answer.name))
+    scope, _, window = answer.name.rpartition("|")
+    whose = f"the budget of {whose_is(scope)}{'' if window == 'total' else f' for {window}'}"
+    if answer.reason == "over_budget":
+        return LLMError("over_budget", f"{_capital(whose)} does not cover this request", headers=_STOP)
+    return LLMError("budget_held", f"The rest of {whose} is held by requests that are still running", retry_after_s=1)
+
+
+def _over_a_limit(answer: Refused, meter: Meter) -> LLMError:
+    whose = whose_is(meter.scope)
+    if meter.measure == "parallel":
+        message = f"{_capital(whose)} may have {meter.limit} requests running at once, and has"
+        return LLMError("rate_exceeded", message, retry_after_s=answer.retry_after_s)
+    allowed = f"{whose} is limited to {meter.limit} {_SPAN[meter.measure]}"
+    if answer.reason == "too_large":
+        return LLMError("rate_exceeded", f"This request alone is larger: {allowed}", headers=_STOP)
+    return LLMError(
+        "rate_exceeded",
+        f"{_capital(allowed)}: try again in {answer.retry_after_s:.0f} s",
+        retry_after_s=answer.retry_after_s,
+        headers=rate_headers([meter], [Level(meter.limit, answer.retry_after_s)]),
+    )
+
+
+def whose_is(scope: str) -> str:
+    """A scope in words: "this key", "this team for gpt-*"."""
+    pattern, kind, id = _SCOPE.fullmatch(scope).groups()  # type: ignore[union-attr]  # every scope is of this form
+    return _WHOSE.get(kind, f"the tag {id!r}") + (f" for {pattern}" if pattern else "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def rate_headers(meters: Sequence[Meter], levels: Sequence[Level]) -> dict[str, str]:
+    """OpenAI's `x-ratelimit-*` headers, for the tightest limit on requests and the tightest on tokens.
+
+    Source: platform.openai.com/docs/guides/rate-limits, "Rate limits in headers".
+    """
+    tightest: dict[str, tuple[float, Meter, Level]] = {}
+    for meter, level in zip(meters, levels, strict=True):
+        if meter.measure == "parallel":
+            continue
+        what = "requests" if meter.measure in ("rpm", "rpd") else "tokens"
+        left = (meter.limit - level.used) / max(1, meter.limit)
+        if what not in tightest or left < tightest[what][0]:
+            tightest[what] = left, meter, level
+    headers: dict[str, str] = {}
+    for what, (_, meter, level) in tightest.items():
+        headers[f"x-ratelimit-limit-{what}"] = str(meter.limit)
+        headers[f"x-ratelimit-remaining-{what}"] = str(max(0, meter.limit - level.used))
+        headers[f"x-ratelimit-reset-{what}"] = _span(level.full_s)
+    return headers
+
+
+def _span(seconds: float) -> str:
+    """As OpenAI writes it: 1h2m3s, 6m0s, 1s, 20ms."""
+    if seconds < 1:
+        return f"{max(0, round(seconds * 1000))}ms"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"

@@ -1,0 +1,147 @@
+"""Leases, checkpoints and the reaper over both stores, a beat at a time."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from gateway.ledger.hold import Hold, Ledger
+from gateway.ledger.pulse import Pulse
+from gateway.ledger.store import Beat, Bill, Settled, Store, StoreDown
+from tests.gateway.ledger.test_hold import FREE, Desk, bill, desk
+
+__all__ = ["desk"]
+pytestmark = pytest.mark.anyio
+LEASE_S = 0.8
+
+
+def beating(desk: Desk, store: Store | None = None) -> tuple[Ledger, Pulse]:
+    ledger = desk.ledger(0, store)
+    ledger.lease_s = LEASE_S
+    return ledger, Pulse(store or desk.store, ledger, desk.spool, 0.05)
+
+
+def progress(held: Hold, cost: int) -> None:
+    held.progress = lambda: Bill(held.request_id, "key_1", None, held.counters, cost, ending="lost", estimated=True)
+
+
+async def until_reaped(desk: Desk) -> None:
+    """A worker that is not there any more cannot renew: somebody else's reaper waits for the lease to end."""
+    for _ in range(200):
+        if await desk.store.reap():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("nobody reaped")
+
+
+async def test_a_hold_of_a_dead_worker_is_settled_at_its_last_checkpoint(desk: Desk) -> None:
+    ledger, pulse = beating(desk)
+    held = await desk.hold(ledger, "r1")
+    progress(held, 70)
+    await pulse.beat()
+    assert (held.saved_nanousd, await desk.held(), await desk.spent()) == (70, 600, 0)
+    await until_reaped(desk)
+    assert (await desk.held(), await desk.spent()) == (0, 70)
+    (entry,) = await desk.store.journal(0, float("inf"))
+    assert (entry.bill["ending"], entry.bill["estimated"], entry.bill["cost_nanousd"]) == ("lost", True, 70)
+
+
+async def test_a_worker_that_was_only_asleep_books_the_difference_once(desk: Desk) -> None:
+    ledger, pulse = beating(desk)
+    held = await desk.hold(ledger, "r1")
+    progress(held, 70)
+    await pulse.beat()
+    await until_reaped(desk)
+    assert (await ledger.settle(bill(held, 100))).first
+    assert not (await ledger.settle(bill(held, 100))).first
+    assert (await desk.held(), await desk.spent()) == (0, 100)
+    entries = await desk.store.journal(0, float("inf"))
+    assert [(e.bill["cost_nanousd"], e.bill["adjusts"]) for e in entries] == [(70, False), (30, True)]
+
+
+async def test_a_living_worker_keeps_its_holds(desk: Desk) -> None:
+    ledger, pulse = beating(desk)
+    held = await desk.hold(ledger, "r1")
+    for _ in range(12):  # longer than a lease
+        await asyncio.sleep(0.1)
+        await pulse.beat()
+        assert await desk.store.reap() == 0
+    assert await desk.held() == held.nanousd
+
+
+async def test_a_hold_that_others_have_settled_stops_its_request(desk: Desk) -> None:
+    ledger, pulse = beating(desk)
+    held = await desk.hold(ledger, "r1")
+    stopped: list[str] = []
+    held.lost = lambda: stopped.append("r1")
+    await until_reaped(desk)
+    await pulse.beat()
+    await pulse.beat()
+    assert stopped == ["r1"]
+
+
+class Away:
+    """A store that does not answer any renewal or reaping."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+        raise StoreDown("away")
+
+    async def reap(self, limit: int = 100) -> int:
+        raise StoreDown("away")
+
+    async def settle(self, bill: Bill) -> Settled:
+        raise StoreDown("away")
+
+
+async def test_a_capped_request_whose_lease_cannot_be_renewed_is_stopped_before_it_ends(desk: Desk) -> None:
+    ledger, pulse = beating(desk, cast(Store, Away(desk.store)))
+    held, uncapped = await desk.hold(ledger, "r1"), await desk.hold(ledger, "r2", FREE)
+    uncapped.counters = ()
+    stopped: list[str] = []
+    held.lost, uncapped.lost = (lambda: stopped.append("r1")), (lambda: stopped.append("r2"))
+    began = held.renewed_s
+    while not stopped:
+        await asyncio.sleep(0.02)
+        await pulse.beat()
+    assert asyncio.get_running_loop().time() - began < LEASE_S  # the invariant itself: others may hold it after that
+    assert stopped == ["r1"]
+
+
+async def test_after_an_outage_everyone_first_renews_before_anyone_reaps(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.pulse.REAP_S", 0.0)
+    ledger, pulse = beating(desk)
+    pulse.start()
+    await desk.hold(ledger, "lost")
+    ledger.live.clear()  # as if its worker had died
+    await asyncio.sleep(0.2)
+    assert await desk.held() == 600  # its lease is not over, nor has this worker seen the store for long
+    for _ in range(200):
+        if not await desk.held():
+            break
+        await asyncio.sleep(0.05)
+    await pulse.stop()
+    assert await desk.held() == 0
+
+
+async def test_bills_in_the_spool_are_taken_when_the_store_is_back(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, _ = beating(desk, cast(Store, Away(desk.store)))
+    held = await desk.hold(ledger, "r1")
+    await ledger.settle(bill(held, 250))
+    assert desk.spool.pending() == 1
+    _, healthy = beating(desk)
+    with caplog.at_level(logging.WARNING, "headgate"):
+        await healthy.unspool()
+    assert (desk.spool.pending(), await desk.spent(), await desk.held()) == (0, 250, 0)
+    assert "1 bills of the spool" in caplog.text

@@ -1,0 +1,136 @@
+"""Streams on a small cap: what they hold grows as they run, and ends them cleanly where it cannot."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.test_chat import CHUNK, FINISH, HELLO, PRICES
+from tests.replay import Reply, Request, Upstream, event_reply, json_reply
+from tests.running import Running, in_thread
+
+ROUTES = """
+providers:
+  openai: {{dialect: openai, base_url: "{url}/v1", api_key: k}}
+routes:
+  small: openai/small
+  safe: {{targets: [{{model: openai/small}}], fallback: [openai/small]}}
+usual_output_tokens: 64
+wait_s: 0
+"""
+WORD = CHUNK | {"choices": [{"index": 0, "delta": {"content": "tok "}, "finish_reason": None}]}
+
+
+def words(count: int, pause_s: float = 0.0, usage: Mapping[str, int] | None = None) -> Reply:
+    """A stream of `count` words, a token each."""
+    told = usage or {"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10 + count}
+    reply = event_reply(*[WORD] * count, FINISH, CHUNK | {"choices": [], "usage": told})
+    return Reply(reply.status, reply.headers, reply.pieces, pause_s=pause_s)
+
+
+def within(request: Request, count: int) -> Reply:
+    """As a provider does that keeps to the limit it was told."""
+    limit = json.loads(request.body).get("max_completion_tokens") or json.loads(request.body).get("max_tokens")
+    return words(min(count, limit or count))
+
+
+@pytest.fixture
+def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
+    routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
+    routes.write_text(ROUTES.format(url=upstream.url))
+    pricing.write_text(PRICES)
+    with in_thread(routes, store_env, pricing) as running:
+        yield running
+
+
+def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
+    lines = [line[6:] for line in answer.text.splitlines() if line.startswith("data: {")]
+    return [json.loads(line) for line in lines]
+
+
+def said(answer: httpx.Response) -> int:
+    return answer.text.count('"tok ')
+
+
+def test_a_stream_that_is_longer_than_usual_grows_its_hold_and_is_not_cut(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(words(400, pause_s=0.001))
+    answer = gateway.chat(gateway.new_key(max_budget="0.02"), HELLO | {"stream": True})
+    assert (answer.status_code, said(answer)) == (200, 400)
+    assert answer.text.endswith("data: [DONE]\n\n")
+    assert events_of(answer)[-1]["choices"][0]["finish_reason"] == "stop"
+    (entry,) = gateway.entries()
+    assert (entry["ending"], entry["cost_usd"]) == ("done", str(Decimal(10 * 2.5 + 400 * 10) / 10**6))
+
+
+def test_the_provider_is_told_what_the_cap_affords_and_no_less(gateway: Running, upstream: Upstream) -> None:
+    upstream.handler = lambda request: within(request, 10_000)
+    answer = gateway.chat(gateway.new_key(max_budget="0.005"), HELLO | {"stream": True})
+    assert answer.text.endswith("data: [DONE]\n\n")
+    limit = json.loads(upstream.requests[0].body)["max_completion_tokens"]
+    assert said(answer) == limit > 200  # 500 tokens cost 0.005; the prompt is held at its bound
+    assert answer.headers["x-headgate-dropped"] == f"max_completion_tokens={limit}"
+    (entry,) = gateway.entries()
+    assert entry["ending"] == "done" and Decimal(entry["cost_usd"]) <= Decimal("0.005")
+
+
+def test_a_stream_whose_hold_cannot_grow_is_ended_cleanly(gateway: Running, upstream: Upstream) -> None:
+    """Another request of the key holds the rest of its cap."""
+    key, cap = gateway.new_key(key_alias="shared", max_budget="0.02"), Decimal("0.02")
+    upstream.handler = lambda request: (
+        words(4000, pause_s=0.002) if json.loads(request.body).get("stream") else json_reply(200, {}).stalled(0)
+    )
+    large = HELLO | {"max_tokens": 1700}
+    holding = threading.Thread(target=lambda: httpx.Client(timeout=3), daemon=True)
+    with httpx.Client(timeout=30, headers={"authorization": f"Bearer {key}"}) as client, httpx.Client() as other:
+        holding = threading.Thread(target=lambda: held(other, gateway, key, large), daemon=True)
+        holding.start()
+        upstream.wait_until(lambda: len(upstream.requests) == 1)
+        body = HELLO | {"stream": True, "stream_options": {"include_usage": True}}
+        answer = client.post(f"{gateway.url}/v1/chat/completions", json=body)
+        report = gateway.admin("GET", "usage", key_alias="shared")
+    assert answer.status_code == 200
+    assert answer.text.endswith("data: [DONE]\n\n")
+    *_, last, usage = events_of(answer)
+    assert last["choices"][0]["finish_reason"] == "length"
+    assert last["headgate"]["ended_by"] == "budget"
+    assert last["id"] == CHUNK["id"] and usage["choices"] == []
+    assert 0 < said(answer) < 4000
+    assert usage["usage"]["completion_tokens"] >= said(answer)
+    upstream.wait_until(lambda: upstream.hung_up >= 1)
+    (entry,) = [entry for entry in report["entries"] if entry["ending"] == "cut"]
+    assert entry["estimated"] and Decimal(entry["cost_usd"]) > 0
+    assert Decimal(report["spend_usd"]) + Decimal(report["held_usd"]) <= cap
+
+
+def held(client: httpx.Client, gateway: Running, key: str, body: object) -> None:
+    headers = {"authorization": f"Bearer {key}"}
+    try:
+        client.post(f"{gateway.url}/v1/chat/completions", json=body, headers=headers, timeout=5)
+    except (httpx.HTTPError, RuntimeError):
+        return
+
+
+def test_a_provider_that_ignores_its_limit_is_cut_off(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(words(5000, pause_s=0.0005))
+    answer = gateway.chat(gateway.new_key(max_budget="0.005"), HELLO | {"stream": True})
+    assert said(answer) < 1000
+    assert events_of(answer)[-1]["choices"][0]["finish_reason"] == "length"
+    (entry,) = gateway.entries()
+    assert entry["ending"] == "cut" and Decimal(entry["cost_usd"]) <= Decimal("0.005")
+
+
+def test_what_cannot_be_seen_as_it_comes_gets_a_fixed_hold(gateway: Running, upstream: Upstream) -> None:
+    """A model that is billed for more than it says is told to keep within what is held."""
+    key = gateway.new_key(max_budget="0.05")
+    told = {"prompt_tokens": 10, "completion_tokens": 300, "total_tokens": 310}
+    upstream.answer(words(10, usage=told))
+    assert gateway.chat(key, HELLO | {"stream": True}).status_code == 200
+    upstream.handler = lambda request: within(request, 100)
+    assert gateway.chat(key, HELLO | {"stream": True}).status_code == 200
+    first, second = (json.loads(request.body)["max_completion_tokens"] for request in upstream.requests)
+    assert first > 4000 > 700 > second

@@ -1,0 +1,81 @@
+"""A stream on its way through: silence, and clients who leave in the middle."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests import replay
+from tests.gateway.test_attempts import FINISH, ROLE, SAY
+from tests.gateway.test_chat import ANSWER, COST, COUNT, HELLO, PRICES
+from tests.replay import Reply, Upstream, event_reply, json_reply
+from tests.running import Running, in_thread
+
+ROUTES = """
+providers:
+  openai: {{dialect: openai, base_url: "{url}/v1", api_key: k, timeouts: {{idle_s: 0.3}}}}
+  whole: {{dialect: openai, base_url: "{url}/v1", api_key: k, on_disconnect: drain}}
+routes:
+  small: openai/small
+  drained: whole/small
+keepalive_s: 0.1
+drain_s: 2
+"""
+
+
+@pytest.fixture
+def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[Running]:
+    (tmp_path / "routes.yaml").write_text(ROUTES.format(url=upstream.url))
+    (tmp_path / "pricing.yaml").write_text(PRICES)
+    env = {"HEADGATE_DATA": str(tmp_path / "headgate.db")}
+    with in_thread(tmp_path / "routes.yaml", env, tmp_path / "pricing.yaml") as running:
+        yield running
+
+
+def test_a_silent_stream_is_kept_alive_by_comments_until_its_time_is_up(gateway: Running, upstream: Upstream) -> None:
+    paused = event_reply(ROLE, SAY, FINISH)
+    upstream.answer(replay.Reply(200, paused.headers, paused.pieces, pause_s=0.15))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
+    assert b": keep-alive\n\n" in answer.content
+    assert answer.content.rstrip().endswith(b"[DONE]")
+    upstream.answer(paused.stalled(len(paused.pieces[0]) + len(paused.pieces[1])))
+    fell_silent = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
+    assert b'"code":"timeout"' in fell_silent.content
+    assert b"[DONE]" not in fell_silent.content
+
+
+def left(gateway: Running, upstream: Upstream, body: object) -> dict[str, object]:
+    """The journal's entry of a request whose client hangs up as soon as the provider has it."""
+    key, content = gateway.new_key(max_budget=1), orjson.dumps(body)
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+        connection.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
+        upstream.wait_until(lambda: len(upstream.requests) == 1)
+    end = time.monotonic() + 5
+    while not (entries := gateway.entries()) and time.monotonic() < end:
+        time.sleep(0.01)
+    (entry,) = entries
+    assert gateway.admin("GET", "usage")["held_usd"] == "0"
+    return entry
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_where_the_whole_is_billed_anyway_an_abandoned_answer_is_read_to_its_usage(
+    gateway: Running, upstream: Upstream, stream: bool
+) -> None:
+    whole = event_reply(ROLE, SAY, FINISH, COUNT) if stream else json_reply(200, ANSWER)
+    upstream.answer(Reply(whole.status, whole.headers, whole.pieces, pause_s=0.01, first_byte_s=0.05))
+    entry = left(gateway, upstream, HELLO | {"model": "drained", "stream": stream})
+    assert (entry["ending"], entry["estimated"], entry["cost_usd"]) == ("hung_up", False, COST)
+    assert upstream.hung_up == 0
+
+
+def test_it_is_not_read_for_ever(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(event_reply(ROLE, SAY).stalled(400))
+    entry = left(gateway, upstream, HELLO | {"model": "drained", "stream": True})
+    assert (entry["ending"], entry["estimated"]) == ("hung_up", True)
+    upstream.wait_until(lambda: upstream.hung_up == 1)
