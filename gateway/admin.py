@@ -2,23 +2,28 @@
 
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any, Protocol
 
 import orjson
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from gateway import export
+from gateway.admin_forms import read
 from gateway.keys import digest
-from gateway.ledger.store import Store
+from gateway.ledger.store import Store, StoreDown
 from gateway.openapi import document
-from gateway.operations import OPERATIONS, Operation, answer
+from gateway.operations import OPERATIONS, Operation, answer, store_down
+from gateway.report_forms import ExportQuery
 from translators.errors import LLMError
 
 MAX_BODY_BYTES = 1 << 20
+ANY_TEXT = ("/admin/users/{id}", "/admin/tags/{id}")  # whose ids are the callers' words
 
 
 class Gateway(Protocol):
@@ -42,6 +47,28 @@ async def _endpoint(operation: Operation, request: Request) -> Response:
     except LLMError as error:
         return _refusal(error)
     return _response(operation.status, answered)
+
+
+async def usage_export(request: Request) -> Response:
+    """GET /admin/usage/export: as a stream, cut off without its end where the store fails half-way."""
+    gateway: Gateway = request.state.gateway
+    try:
+        _authenticate(request, gateway.admin_digest)
+        query = read(ExportQuery, _query(request))
+        pieces = export.stream(gateway.store, gateway.clock(), query)
+        first = await anext(pieces)
+    except LLMError as error:
+        return _refusal(error)
+    except StoreDown:
+        return _refusal(store_down())
+    headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="usage.{query.format}"'}
+    return StreamingResponse(_after(first, pieces), headers=headers, media_type=export.MEDIA_TYPES[query.format])
+
+
+async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 async def openapi_json(request: Request) -> Response:
@@ -112,11 +139,28 @@ def _refusal(error: LLMError) -> Response:
     return response
 
 
+class _Rest(Convertor[str]):
+    """Whatever stands in the rest of a path, slashes and line breaks too: end users are called anything."""
+
+    regex = r"(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", _Rest())
+
+
 def _route(operation: Operation) -> Route:
-    return Route(operation.path, partial(_endpoint, operation), methods=[operation.method])
+    path = operation.path.replace("{id}", "{id:rest}") if operation.path in ANY_TEXT else operation.path
+    return Route(path, partial(_endpoint, operation), methods=[operation.method])
 
 
 routes = [
     *(_route(operation) for operation in OPERATIONS.values()),
+    Route("/admin/usage/export", usage_export),
     Route("/admin/openapi.json", openapi_json),
 ]

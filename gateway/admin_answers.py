@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from gateway.ledger.store import OnCap
 from translators.outcomes import Unsupported
@@ -19,10 +19,14 @@ def iso(at_s: float) -> str:
 
 
 class Window(BaseModel):
-    """One cap as it stands now."""
+    """One cap as it stands now. `cap_usd` is what holds at this moment: `max_budget`, with a temporary raise."""
 
+    model: str | None
     budget_duration: str | None
+    time_zone: str
+    soft: bool
     max_budget: str
+    cap_usd: str
     spend_usd: str
     held_usd: str
     resets_at: str | None
@@ -33,31 +37,56 @@ class BudgetAnswer(BaseModel):
 
     max_budget: str
     budget_duration: str | None
+    time_zone: str
+    model: str | None
     on_cap: OnCap
     soft: bool
 
 
-class _HolderAnswer(BaseModel):
+class LimitsAnswer(BaseModel):
+    """One of `limits`."""
+
+    model: str
+    rpm_limit: int | None
+    tpm_limit: int | None
+    rpd_limit: int | None
+    tpd_limit: int | None
+    max_parallel_requests: int | None
+
+
+class CapsAnswer(BaseModel):
+    """Whatever has caps and limits, and what it has spent. `created_at` is null where nobody made a record."""
+
     id: str
-    models: list[str]
     max_budget: str | None
     budget_duration: str | None
+    budget_time_zone: str
+    temp_budget_increase: str | None
+    temp_budget_expiry: str | None
     budgets: list[BudgetAnswer]
-    expires: str | None
+    rpm_limit: int | None
+    tpm_limit: int | None
+    rpd_limit: int | None
+    tpd_limit: int | None
+    max_parallel_requests: int | None
+    limits: list[LimitsAnswer]
     metadata: dict[str, Any]
-    created_at: str
+    created_at: str | None
     revoked: bool
     spend_usd: str
     held_usd: str
     windows: list[Window]
 
 
-class KeyAnswer(_HolderAnswer):
+class KeyAnswer(CapsAnswer):
     """A virtual key."""
 
     key_alias: str | None
     team_id: str | None
+    models: list[str]
+    tags: list[str]
     unsupported: Unsupported | None
+    expires: str | None
     key_hint: str
 
 
@@ -67,10 +96,30 @@ class NewKeyAnswer(KeyAnswer):
     key: str
 
 
-class TeamAnswer(_HolderAnswer):
+class TeamAnswer(CapsAnswer):
     """A team."""
 
     team_alias: str | None
+    models: list[str]
+    expires: str | None
+
+
+class OrgAnswer(CapsAnswer):
+    """The organisation: every request counts for it."""
+
+
+class UserAnswer(CapsAnswer):
+    """An end user. `inherited`: there is no record of this one, so the caps and limits are those of `*`."""
+
+    user_id: str
+    inherited: bool
+
+
+class TagAnswer(CapsAnswer):
+    """A tag. `inherited`: there is no record of this one, so the caps and limits are those of `*`."""
+
+    tag: str
+    inherited: bool
 
 
 class KeysAnswer(BaseModel):
@@ -87,52 +136,18 @@ class TeamsAnswer(BaseModel):
     next: str | None
 
 
-class GroupAnswer(BaseModel):
-    """The sum over the entries that share what was asked for in `by`; fields not asked for are absent."""
+class UsersAnswer(BaseModel):
+    """One page of the end users that have a record, revoked ones included."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    key_id: str | None = None
-    key_alias: str | None = None
-    team_id: str | None = None
-    model: str | None = None
-    day: str | None = None
-    provider: str | None = None
-    spend_usd: str
-    requests: int
-    tokens: dict[str, int]
+    data: list[UserAnswer]
+    next: str | None
 
 
-class EntryAnswer(BaseModel):
-    """One settled request, as the journal has it."""
+class TagsAnswer(BaseModel):
+    """One page of the tags that have a record, revoked ones included."""
 
-    request_id: str
-    at: str
-    key_id: str
-    key_alias: str | None
-    team_id: str | None
-    model: str
-    target: str
-    ending: str
-    cost_usd: str
-    tokens: dict[str, int]
-    estimated: bool
-    unpriced: bool
-    price: str
-    attempts: int
-    latency_ms: int
-    first_token_ms: int | None
-
-
-class UsageAnswer(BaseModel):
-    """The sums over everything that matches, by group where asked, and the newest of the entries."""
-
-    spend_usd: str
-    held_usd: str
-    requests: int
-    tokens: dict[str, int]
-    groups: list[GroupAnswer]
-    entries: list[EntryAnswer]
+    data: list[TagAnswer]
+    next: str | None
 
 
 class Fault(BaseModel):

@@ -1,26 +1,23 @@
-"""Keys and teams as an admin sees them: made, changed, revoked, rotated, shown with what they have spent."""
+"""Keys, teams and the other holders of caps as an admin handles them: made, changed, revoked, rotated, shown."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
-from gateway.admin_answers import (
-    BudgetAnswer,
-    KeyAnswer,
-    KeysAnswer,
-    NewKeyAnswer,
-    TeamAnswer,
-    TeamsAnswer,
-    Window,
-    iso,
-)
-from gateway.admin_forms import KeyForm, Nothing, PageQuery, RotationForm, TeamForm, invalid
+from pydantic import BaseModel
+
+from gateway.admin_answers import CapsAnswer, KeysAnswer, NewKeyAnswer, TagsAnswer, TeamsAnswer, UsersAnswer
+from gateway.admin_forms import Nothing, PageQuery, RotationForm, invalid
+from gateway.caps import changed
 from gateway.keys import digest
-from gateway.ledger.store import Balance, Budget, Conflict, Kind, Record, Store
-from gateway.ledger.windows import TOTAL, window
-from gateway.virtual_keys import hint, new_id, new_token, usd
+from gateway.ledger.store import EVERYONE, ORG, Conflict, Kind, Record, Store
+from gateway.record_forms import CapsForm, KeyForm, NewTagForm, NewUserForm, TeamForm
+from gateway.statements import statement, statements
+from gateway.virtual_keys import hint, new_id, new_token
 from translators.errors import LLMError
 
 TRIES = 8  # how often a change is applied anew when others change the same record at the same time
+PAGES: dict[Kind, type[BaseModel]] = {"key": KeysAnswer, "team": TeamsAnswer, "user": UsersAnswer, "tag": TagsAnswer}
+NAMED: dict[Kind, str] = {"key": "key_alias", "team": "team_alias", "user": "user_id", "tag": "tag"}  # what is taken
+WITH_DEFAULT: tuple[Kind, ...] = ("user", "tag")  # EVERYONE's record holds for those without one of their own
 
 
 async def create_key(store: Store, now_s: float, _id: str, form: KeyForm) -> NewKeyAnswer:
@@ -28,66 +25,77 @@ async def create_key(store: Store, now_s: float, _id: str, form: KeyForm) -> New
     await _team_of(store, form)
     token = new_token()
     fresh = Record(id=new_id("key"), kind="key", created_at=now_s, hint=hint(token))
-    record = _changed(fresh, form)
+    record = changed(fresh, form, now_s)
     await _create(store, record, digest(token))
-    return _with_token(_key(record, {}, now_s), token)
+    return _with_token(await statement(store, record, now_s), token)
 
 
-async def create_team(store: Store, now_s: float, _id: str, form: TeamForm) -> TeamAnswer:
+async def create_team(store: Store, now_s: float, _id: str, form: TeamForm) -> CapsAnswer:
     """A new team."""
-    record = _changed(Record(id=new_id("team"), kind="team", created_at=now_s), form)
-    await _create(store, record, None)
-    return _team(record, {}, now_s)
+    return await _made(store, Record(id=new_id("team"), kind="team", created_at=now_s), form, now_s)
 
 
-async def show_key(store: Store, now_s: float, id: str, _: Nothing) -> KeyAnswer:
-    """One key."""
-    return _key(*await _with_balances(store, await _found(store, "key", id)), now_s)
+async def create_user(store: Store, now_s: float, _id: str, form: NewUserForm) -> CapsAnswer:
+    """A record for an end user, or with the id `*` for each who has none."""
+    return await _made(store, Record(id=form.user_id, kind="user", created_at=now_s), form, now_s)
 
 
-async def show_team(store: Store, now_s: float, id: str, _: Nothing) -> TeamAnswer:
-    """One team."""
-    return _team(*await _with_balances(store, await _found(store, "team", id)), now_s)
+async def create_tag(store: Store, now_s: float, _id: str, form: NewTagForm) -> CapsAnswer:
+    """A record for a tag, or with the id `*` for each that has none."""
+    return await _made(store, Record(id=form.tag, kind="tag", created_at=now_s), form, now_s)
 
 
-async def list_keys(store: Store, now_s: float, _id: str, page: PageQuery) -> KeysAnswer:
-    """One page of keys."""
-    records, following = await _page(store, "key", page)
-    sums = await _balances(store, records)
-    return KeysAnswer(data=[_key(record, sums, now_s) for record in records], next=following)
+async def show(kind: Kind, store: Store, now_s: float, id: str, _: Nothing) -> CapsAnswer:
+    """One of them, and what it has spent."""
+    record = await store.get(kind, id)
+    if kind in WITH_DEFAULT and (record is None or record.revoked):
+        default = await store.get(kind, EVERYONE)
+        if default is not None and not default.revoked:
+            stood_for = default.model_copy(update={"id": id, "metadata": {}, "created_at": 0.0})
+            return await statement(store, stood_for, now_s, inherited=True)
+    if record is None:
+        raise _missing(kind, id)
+    return await statement(store, record, now_s)
 
 
-async def list_teams(store: Store, now_s: float, _id: str, page: PageQuery) -> TeamsAnswer:
-    """One page of teams."""
-    records, following = await _page(store, "team", page)
-    sums = await _balances(store, records)
-    return TeamsAnswer(data=[_team(record, sums, now_s) for record in records], next=following)
+async def show_org(store: Store, now_s: float, _id: str, _: Nothing) -> CapsAnswer:
+    """The organisation; one that nobody gave a cap or a limit has none."""
+    record = await store.get("org", ORG)
+    return await statement(store, record or Record(id=ORG, kind="org"), now_s)
 
 
-async def change_key(store: Store, now_s: float, id: str, form: KeyForm) -> KeyAnswer:
+async def listed(kind: Kind, store: Store, now_s: float, _id: str, page: PageQuery) -> BaseModel:
+    """One page of them, in order of id."""
+    records = await store.list(kind, page.after, page.limit + 1)
+    following = records[page.limit - 1].id if len(records) > page.limit else None
+    return PAGES[kind](data=await statements(store, records[: page.limit], now_s), next=following)
+
+
+async def change(kind: Kind, store: Store, now_s: float, id: str, form: CapsForm) -> CapsAnswer:
     """Put in place what the body gives; what it does not give stays."""
-    await _found(store, "key", id)
-    await _team_of(store, form)
-    record = await _replaced(store, "key", id, lambda was: _changed(_alive(was), form))
-    return _key(*await _with_balances(store, record), now_s)
+    if isinstance(form, KeyForm):
+        await _found(store, kind, id)
+        await _team_of(store, form)
+    record = await _replaced(store, kind, id, lambda was: changed(_alive(was), form, now_s))
+    return await statement(store, record, now_s)
 
 
-async def change_team(store: Store, now_s: float, id: str, form: TeamForm) -> TeamAnswer:
-    """Put in place what the body gives; what it does not give stays."""
-    record = await _replaced(store, "team", id, lambda was: _changed(_alive(was), form))
-    return _team(*await _with_balances(store, record), now_s)
+async def change_org(store: Store, now_s: float, _id: str, form: CapsForm) -> CapsAnswer:
+    """Put in place what the body gives; what it does not give stays. The first change makes the record."""
+    if await store.get("org", ORG) is None:
+        record = changed(Record(id=ORG, kind="org", created_at=now_s), form, now_s)
+        try:
+            await store.create(record)
+        except Conflict:  # someone else made it just now: change that
+            pass
+        else:
+            return await statement(store, record, now_s)
+    return await change("org", store, now_s, ORG, form)
 
 
-async def revoke_key(store: Store, now_s: float, id: str, _: Nothing) -> KeyAnswer:
-    """The key, refused from now on, for good."""
-    record = await _replaced(store, "key", id, _revoked)
-    return _key(*await _with_balances(store, record), now_s)
-
-
-async def revoke_team(store: Store, now_s: float, id: str, _: Nothing) -> TeamAnswer:
-    """The team, whose keys are refused from now on."""
-    record = await _replaced(store, "team", id, _revoked)
-    return _team(*await _with_balances(store, record), now_s)
+async def revoke(kind: Kind, store: Store, now_s: float, id: str, _: Nothing) -> CapsAnswer:
+    """Refused from now on, for good (keys, teams); or without caps of its own (users, tags) until made anew."""
+    return await statement(store, await _replaced(store, kind, id, _revoked), now_s)
 
 
 async def rotate_key(store: Store, now_s: float, id: str, form: RotationForm) -> NewKeyAnswer:
@@ -99,68 +107,27 @@ async def rotate_key(store: Store, now_s: float, id: str, form: RotationForm) ->
             rotated = await store.rotate(id, record.version, digest(token), hint(token), form.grace_period)
         except Conflict:
             continue
-        return _with_token(_key(*await _with_balances(store, rotated), now_s), token)
+        return _with_token(await statement(store, rotated, now_s), token)
     raise _contended()
 
 
-# --- from what was written to what is stored
+def _with_token(key: CapsAnswer, token: str) -> NewKeyAnswer:
+    return NewKeyAnswer(key=token, **dict(key))
 
 
-def _changed(record: Record, form: KeyForm | TeamForm) -> Record:
-    given = form.model_fields_set
-    update: dict[str, Any] = {}
-    if "models" in given:
-        update["models"] = tuple(form.models or ())
-    if "expires" in given:
-        update["expires"] = form.expires
-    if "metadata" in given:
-        update["metadata"] = form.metadata or {}
-    if isinstance(form, TeamForm):
-        if "team_alias" in given:
-            update["alias"] = form.team_alias
-    else:
-        if "key_alias" in given:
-            update["alias"] = form.key_alias
-        if "team_id" in given:
-            update["team_id"] = form.team_id
-        if "unsupported" in given:
-            update["unsupported"] = form.unsupported
-    return record.model_copy(update=update | {"budgets": _budgets(record.budgets, form)})
-
-
-def _budgets(was: tuple[Budget, ...], form: KeyForm | TeamForm) -> tuple[Budget, ...]:
-    """The caps after `form`: `max_budget` and its duration are one, the list is the others."""
-    given = form.model_fields_set
-    main = next((budget for budget in was if budget.main), None)
-    if "max_budget" in given:
-        kept = main.duration if main else None
-        main = None if form.max_budget is None else Budget(max_nanousd=form.max_budget, duration=kept, main=True)
-    if "budget_duration" in given:
-        if main is None and form.budget_duration is not None:
-            raise invalid("`budget_duration` needs a `max_budget` to be the window of", "budget_duration")
-        main = main and main.model_copy(update={"duration": form.budget_duration})
-    others = tuple(budget for budget in was if not budget.main)
-    if "budgets" in given:
-        others = tuple(
-            Budget(max_nanousd=cap.max_budget, duration=cap.budget_duration, on_cap=cap.on_cap, soft=cap.soft)
-            for cap in form.budgets or ()
-        )
-    return others if main is None else (main, *others)
+# --- what may be
 
 
 def _alive(record: Record) -> Record:
     if record.revoked:
-        raise LLMError(
-            "invalid_request", f"{record.id} is revoked, and stays so: make a new one", code="revoked", status=409
-        )
+        then = "make it anew with POST" if record.kind in WITH_DEFAULT else "make a new one"
+        message = f"{record.id} is revoked, and stays so: {then}"
+        raise LLMError("invalid_request", message, code="revoked", status=409)
     return record
 
 
 def _revoked(record: Record) -> Record:
     return record if record.revoked else record.model_copy(update={"revoked": True})
-
-
-# --- the store
 
 
 async def _team_of(store: Store, form: KeyForm) -> None:
@@ -171,11 +138,20 @@ async def _team_of(store: Store, form: KeyForm) -> None:
             raise invalid(f"`team_id` {form.team_id!r} {why}", "team_id", "team_not_found")
 
 
+# --- the store
+
+
 async def _found(store: Store, kind: Kind, id: str) -> Record:
     record = await store.get(kind, id)
     if record is None:
-        raise LLMError("not_found", f"There is no {kind} {id!r}", param="id", code=f"{kind}_not_found")
+        raise _missing(kind, id)
     return record
+
+
+async def _made(store: Store, fresh: Record, form: CapsForm, now_s: float) -> CapsAnswer:
+    record = changed(fresh, form, now_s)
+    await _create(store, record, None)
+    return await statement(store, record, now_s)
 
 
 async def _create(store: Store, record: Record, digest: str | None) -> None:
@@ -204,98 +180,19 @@ async def _replaced(store: Store, kind: Kind, id: str, change: Callable[[Record]
     raise _contended()
 
 
+def _missing(kind: Kind, id: str) -> LLMError:
+    return LLMError("not_found", f"There is no {kind} {id!r}", param="id", code=f"{kind}_not_found")
+
+
 def _taken(record: Record) -> LLMError:
-    param = f"{record.kind}_alias"
-    message = f"`{param}` {record.alias!r} is the name of another {record.kind}"
-    return LLMError("invalid_request", message, param=param, code="alias_taken", status=409)
+    param = NAMED[record.kind]
+    if record.kind in WITH_DEFAULT:
+        code, message = "already_exists", f"There is a record of the {record.kind} {record.id!r} already: change it"
+    else:
+        code, message = "alias_taken", f"`{param}` {record.alias!r} is the name of another {record.kind}"
+    return LLMError("invalid_request", message, param=param, code=code, status=409)
 
 
 def _contended() -> LLMError:
     message = "Others are changing this at the same time: try again"
     return LLMError("invalid_request", message, code="conflict", status=409)
-
-
-async def _page(store: Store, kind: Kind, page: PageQuery) -> tuple[Sequence[Record], str | None]:
-    records = await store.list(kind, page.after, page.limit + 1)
-    if len(records) <= page.limit:
-        return records, None
-    return records[: page.limit], records[page.limit - 1].id
-
-
-# --- what they have spent
-
-
-class Sums(NamedTuple):
-    """One counter's, in nano-USD."""
-
-    spent: int
-    held: int
-
-
-Spending = Mapping[tuple[str, str], Sums]  # by scope and window
-NOTHING = Sums(0, 0)
-
-
-async def _balances(store: Store, records: Iterable[Record]) -> Spending:
-    balances: Sequence[Balance] = await store.balances([f"{record.kind}:{record.id}" for record in records])
-    return {(sum.scope, sum.window): Sums(sum.spent_nanousd, sum.held_nanousd) for sum in balances}
-
-
-async def _with_balances(store: Store, record: Record) -> tuple[Record, Spending]:
-    return record, await _balances(store, [record])
-
-
-def _key(record: Record, spending: Spending, now_s: float) -> KeyAnswer:
-    shown = _shown(record, spending, now_s)
-    return KeyAnswer(
-        key_alias=record.alias,
-        team_id=record.team_id,
-        unsupported=record.unsupported,
-        key_hint=record.hint,
-        **shown,
-    )
-
-
-def _team(record: Record, spending: Spending, now_s: float) -> TeamAnswer:
-    return TeamAnswer(team_alias=record.alias, **_shown(record, spending, now_s))
-
-
-def _with_token(key: KeyAnswer, token: str) -> NewKeyAnswer:
-    return NewKeyAnswer(key=token, **dict(key))
-
-
-def _shown(record: Record, spending: Spending, now_s: float) -> dict[str, Any]:
-    main = next((budget for budget in record.budgets if budget.main), None)
-    spent, held = spending.get((f"{record.kind}:{record.id}", TOTAL), NOTHING)
-    return {
-        "id": record.id,
-        "models": list(record.models),
-        "max_budget": usd(main.max_nanousd) if main else None,
-        "budget_duration": main.duration if main else None,
-        "budgets": [
-            BudgetAnswer(
-                max_budget=usd(cap.max_nanousd), budget_duration=cap.duration, on_cap=cap.on_cap, soft=cap.soft
-            )
-            for cap in record.budgets
-            if not cap.main
-        ],
-        "expires": None if record.expires is None else iso(record.expires),
-        "metadata": record.metadata,
-        "created_at": iso(record.created_at),
-        "revoked": record.revoked,
-        "spend_usd": usd(spent),
-        "held_usd": usd(held),
-        "windows": [_window(record, budget, spending, now_s) for budget in record.budgets],
-    }
-
-
-def _window(record: Record, budget: Budget, spending: Spending, now_s: float) -> Window:
-    id, _, end_s = window(budget.duration, now_s)
-    spent, held = spending.get((f"{record.kind}:{record.id}", id), NOTHING)
-    return Window(
-        budget_duration=budget.duration,
-        max_budget=usd(budget.max_nanousd),
-        spend_usd=usd(spent),
-        held_usd=usd(held),
-        resets_at=iso(end_s) if end_s else None,
-    )

@@ -1,12 +1,23 @@
-"""The admin's desk over both stores."""
+"""The admin's desk over both stores, and a terminal to type `headgate` at."""
 
+import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
+from gateway import admin
+from gateway.cli import main
 from gateway.ledger.opening import open_store
-from tests.gateway.desk import Desk, desk_over
+from tests.gateway.desk import ADMIN_KEY, Desk, Worker, desk_over
+from tests.gateway.terminal import Run
 from tests.redis_server import redis_prefix
 
 
@@ -20,3 +31,54 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     url: str = request.getfixturevalue("redis_url")
     with redis_prefix(url) as prefix, desk_over(open_store(url, "", prefix)) as desk:
         yield desk
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An embedded store, and an environment that names it."""
+    path = tmp_path / "ledger.db"
+    for name in ("REDIS_URL", "HEADGATE_URL", "HEADGATE_ADMIN_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HEADGATE_DATA", str(path))
+    return path
+
+
+@pytest.fixture
+def running(data: Path) -> Iterator[str]:
+    """The URL of a gateway that serves the admin API over the same store."""
+    routed = Starlette(routes=admin.routes)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        store = open_store(None, str(data), "")
+        await store.open()
+        try:
+            await routed({**scope, "state": {"gateway": Worker(store)}}, receive, send)
+        finally:
+            await store.close()
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error", http="httptools"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(params=["store", "url"])
+def run(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """One command that must succeed, with `--json`, either way; what it prints."""
+    request.getfixturevalue("data")
+    if request.param == "url":
+        monkeypatch.setenv("HEADGATE_URL", request.getfixturevalue("running"))
+        monkeypatch.setenv("HEADGATE_ADMIN_KEY", ADMIN_KEY)
+
+    def command(*words: str) -> dict[str, Any]:
+        assert main([*words, "--json"]) == 0, capsys.readouterr().err
+        printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return printed
+
+    return command

@@ -4,9 +4,10 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -15,11 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import admin
 from gateway.keys import digest
-from gateway.ledger.store import Ask, Bill, Granted, Holder, Settled, Store
-from gateway.ledger.windows import counters
+from gateway.ledger.parties import counters
+from gateway.ledger.store import Ask, Bill, Granted, Holder, Store
+from gateway.payers import Payers
 
 ADMIN_KEY = "sk-hg-admin-for-tests"
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class Worker:
@@ -60,7 +63,7 @@ class Desk:
         return self._good(self.ask("GET", path, query=query), 200)
 
     def make(self, kind: str, **body: Any) -> Json:
-        """A new key or team."""
+        """A new key, team, user or tag."""
         return self._good(self.ask("POST", f"/admin/{kind}s", body), 201)
 
     def change(self, record: Json, **body: Any) -> Json:
@@ -75,39 +78,54 @@ class Desk:
         """Whom the store says the token belongs to."""
         return self._loop.run(self.store.holder(digest(token)))
 
-    def hold(self, token: str, nanousd: int) -> Ask:
-        """Reserve exactly that on the token's key and team."""
+    def hold(
+        self,
+        token: str,
+        nanousd: int,
+        user: str | None = None,
+        tags: Sequence[str] = (),
+        model: str = "demo",
+        lease_s: float = 10.0,
+    ) -> Ask:
+        """Reserve exactly that on everyone who pays for a request of the token's key."""
         holder = self.holder(token)
         assert holder is not None
+        parties = self._loop.run(Payers(self.store, 0.0).reread(holder, user, tags))
         ask = Ask(
             request_id=next(self._numbers),
-            key_id=holder.key.id,
-            key_version=holder.key.version,
-            team_id=holder.team.id if holder.team else None,
-            team_version=holder.team.version if holder.team else 0,
-            counters=counters(holder.key, holder.team, time.time()),
+            standings=parties.standings,
+            counters=counters(parties.parties, model, time.time()),
             least_nanousd=nanousd,
             usual_nanousd=nanousd,
             most_nanousd=nanousd,
+            lease_s=lease_s,
         )
-        assert self._loop.run(self.store.reserve(ask)) == Granted(nanousd)
+        granted = self._loop.run(self.store.reserve(ask))
+        assert isinstance(granted, Granted), granted
+        assert granted.nanousd == nanousd
         return ask
 
-    def spend(self, token: str, nanousd: int, **bill: Any) -> str:
+    def spend(self, token: str, nanousd: int, user: str | None = None, tags: Sequence[str] = (), **bill: Any) -> str:
         """Hold and settle that much; the request's id."""
-        ask, holder = self.hold(token, nanousd), self.holder(token)
+        ask, holder = self.hold(token, nanousd, user, tags, bill.get("model", "demo")), self.holder(token)
         assert holder is not None
         whole = Bill(
             request_id=ask.request_id,
-            key_id=ask.key_id,
-            team_id=ask.team_id,
+            key_id=holder.key.id,
+            team_id=holder.key.team_id,
             counters=ask.counters,
             cost_nanousd=nanousd,
             key_alias=holder.key.alias,
+            end_user=user,
+            tags=tuple(tags),
             **{"model": "demo", "target": "demo/demo", "ending": "done", **bill},
         )
-        assert self._loop.run(self.store.settle(whole)) == Settled(True, 0)
+        assert self._loop.run(self.store.settle(whole)).first
         return ask.request_id
+
+    def run(self, doing: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine comes to, on the loop that the store was opened on."""
+        return self._loop.run(doing)
 
     def close(self) -> None:
         """Leave nothing open."""
@@ -121,8 +139,9 @@ class Desk:
 
 
 def path_of(record: Json) -> str:
-    """Where a key or team is."""
-    return f"/admin/{record['id'].partition('_')[0]}s/{record['id']}"
+    """Where it is that the admin API shows a record."""
+    kind = "user" if "user_id" in record else "tag" if "tag" in record else record["id"].partition("_")[0]
+    return f"/admin/{kind}s/{quote(record['id'], safe='')}"
 
 
 def refusal(response: httpx.Response, status: int) -> Json:

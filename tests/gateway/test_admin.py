@@ -20,8 +20,21 @@ ENDPOINTS = [
     ("GET", "/admin/teams/team_1"),
     ("PATCH", "/admin/teams/team_1"),
     ("DELETE", "/admin/teams/team_1"),
+    ("GET", "/admin/users"),
+    ("POST", "/admin/users"),
+    ("GET", "/admin/users/ada"),
+    ("PATCH", "/admin/users/ada"),
+    ("DELETE", "/admin/users/ada"),
+    ("GET", "/admin/tags"),
+    ("POST", "/admin/tags"),
+    ("GET", "/admin/tags/batch"),
+    ("PATCH", "/admin/tags/batch"),
+    ("DELETE", "/admin/tags/batch"),
+    ("GET", "/admin/organization"),
+    ("PATCH", "/admin/organization"),
     ("GET", "/admin/usage"),
 ]
+NAMED = {"/admin/users": {"user_id": "ada"}, "/admin/tags": {"tag": "batch"}}  # what a POST cannot do without
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
@@ -62,8 +75,8 @@ def test_what_is_no_json_object_is_a_400(desk: Desk, body: bytes) -> None:
 
 
 def test_a_field_that_cannot_be_is_a_422_that_names_it(desk: Desk) -> None:
-    error = refusal(desk.ask("POST", "/admin/keys", {"rpm_limit": 5}), 422)
-    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", "rpm_limit", "unknown_parameter")
+    error = refusal(desk.ask("POST", "/admin/keys", {"rpm": 5}), 422)
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", "rpm", "unknown_parameter")
     error = refusal(desk.ask("POST", "/admin/teams", {"max_budget": 1, "budget_duration": "1y"}), 422)
     assert error["param"] == "budget_duration"
     error = refusal(desk.ask("POST", "/admin/keys", {"budget_duration": "1d"}), 422)
@@ -124,9 +137,24 @@ def test_a_store_that_is_down_is_a_503(desk: Desk) -> None:
     for name in ("get", "list", "create", "journal"):
         setattr(desk.store, name, down)
     for method, path in ENDPOINTS:
-        response = desk.ask(method, path)
+        response = desk.ask(method, path, NAMED.get(path) if method == "POST" else None)
         assert refusal(response, 503)["code"] == "ledger_unavailable"
         assert response.headers["retry-after"] == "1"
+
+
+IDS = ["a/b", "/", "a/", "//a", "a?b=c&d#e", "a b+c", "a%2Fb", "ünïcode 日本", "a\nb", "a\n", "*", "...", "x/../y", "~"]
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_an_id_of_any_text_goes_through_a_path(desk: Desk, id: str) -> None:
+    made = desk.make("user", user_id=id, rpm_limit=1)
+    assert (made["id"], made["user_id"]) == (id, id)
+    assert desk.get(path_of(made)) == made
+    assert desk.change(made, rpm_limit=2) == {**made, "rpm_limit": 2}
+    assert desk.revoke(made)["id"] == id
+    assert [record["id"] for record in desk.get("/admin/users")["data"]] == [id]
+    for other in ("a", "b"):
+        refusal(desk.ask("GET", f"/admin/users/{other}"), 404)
 
 
 def test_the_openapi_document_is_open_and_holds_no_secret(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Keys and teams through their whole life, over both stores."""
+"""Keys, teams, users, tags and the organisation through their whole life, over both stores."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,10 @@ def test_a_key_is_made_with_everything_it_can_have(desk: Desk) -> None:
         max_budget="12.000000001",
         budget_duration="1mo",
         budgets=[{"max_budget": 1, "budget_duration": "1d", "on_cap": "refuse", "soft": False}, {"max_budget": "40"}],
+        tags=["batch", "team:search"],
+        rpm_limit=5,
+        max_parallel_requests=0,
+        limits=[{"model": "gpt-*", "tpd_limit": 10**6}],
         expires="2031-01-01T01:00:00+01:00",
         metadata={"owner": "ada", "rate": 0.5},
     )
@@ -29,10 +33,19 @@ def test_a_key_is_made_with_everything_it_can_have(desk: Desk) -> None:
     assert made["unsupported"] is None
     assert made["max_budget"] == "12.000000001"
     assert made["budget_duration"] == "1mo"
+    plain = {"time_zone": "UTC", "model": None, "soft": False}
     assert made["budgets"] == [
-        {"max_budget": "1", "budget_duration": "1d", "on_cap": "refuse", "soft": False},
-        {"max_budget": "40", "budget_duration": None, "on_cap": "clamp", "soft": False},
+        {"max_budget": "1", "budget_duration": "1d", "on_cap": "refuse"} | plain,
+        {"max_budget": "40", "budget_duration": None, "on_cap": "clamp"} | plain,
     ]
+    assert made["tags"] == ["batch", "team:search"]
+    assert (made["rpm_limit"], made["tpm_limit"], made["rpd_limit"], made["tpd_limit"]) == (5, None, None, None)
+    assert made["max_parallel_requests"] == 0
+    [limits] = made["limits"]
+    assert {name: value for name, value in limits.items() if value is not None} == {
+        "model": "gpt-*",
+        "tpd_limit": 10**6,
+    }
     assert made["expires"] == "2031-01-01T00:00:00Z"
     assert made["metadata"] == {"owner": "ada", "rate": 0.5}
     assert abs(datetime.fromisoformat(made["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
@@ -45,6 +58,7 @@ def test_a_key_of_nothing_is_open_to_all_models_without_a_cap(desk: Desk) -> Non
     made = desk.make("key")
     assert (made["key_alias"], made["team_id"], made["models"], made["expires"]) == (None, None, [], None)
     assert (made["max_budget"], made["budget_duration"], made["budgets"], made["windows"]) == (None, None, [], [])
+    assert (made["tags"], made["limits"], made["rpm_limit"], made["max_parallel_requests"]) == ([], [], None, None)
 
 
 def test_the_token_opens_the_key_and_is_nowhere_in_a_later_answer(desk: Desk) -> None:
@@ -65,30 +79,6 @@ def test_both_kinds_of_caps_bind(desk: Desk) -> None:
     holder = desk.holder(made["key"])
     assert holder is not None
     assert sorted(cap.max_nanousd for cap in holder.key.budgets) == [2 * 10**9, 5 * 10**9]
-
-
-def test_windows_say_what_is_spent_and_held_in_each(desk: Desk) -> None:
-    team = desk.make("team", max_budget=100)
-    made = desk.make("key", team_id=team["id"], max_budget="1", budget_duration="1d", budgets=[{"max_budget": "3"}])
-    desk.spend(made["key"], 100_000_001)
-    desk.hold(made["key"], 200_000_000)
-    shown, of_team = desk.get(path_of(made)), desk.get(path_of(team))
-    assert (shown["spend_usd"], shown["held_usd"]) == ("0.100000001", "0.2")
-    day, total = shown["windows"]
-    assert (day["max_budget"], day["spend_usd"], day["held_usd"]) == ("1", "0.100000001", "0.2")
-    resets = datetime.fromisoformat(day["resets_at"])
-    assert timedelta() < resets - datetime.now(UTC) <= timedelta(days=1)
-    assert (resets.hour, resets.minute, resets.second) == (0, 0, 0)
-    assert total == {
-        "budget_duration": None,
-        "max_budget": "3",
-        "spend_usd": "0.100000001",
-        "held_usd": "0.2",
-        "resets_at": None,
-    }
-    assert (of_team["spend_usd"], of_team["held_usd"]) == ("0.100000001", "0.2")
-    assert desk.get("/admin/keys")["data"] == [shown]
-    assert desk.get("/admin/teams")["data"] == [of_team]
 
 
 def test_a_change_touches_what_is_given_and_null_clears(desk: Desk) -> None:
@@ -209,9 +199,12 @@ def test_a_rotation_without_grace_ends_the_old_token_at_once(desk: Desk) -> None
     assert desk.holder(rotated["key"]) is not None
 
 
-@pytest.mark.parametrize("kind", ["key", "team"])
-def test_lists_come_in_pages_that_miss_and_repeat_nothing(desk: Desk, kind: str) -> None:
-    made = sorted(desk.make(kind)["id"] for _ in range(5))
+NAMES = ["a", "b/c", "ada@example.com", "ü", "*"]
+
+
+@pytest.mark.parametrize(("kind", "field"), [("key", None), ("team", None), ("user", "user_id"), ("tag", "tag")])
+def test_lists_come_in_pages_that_miss_and_repeat_nothing(desk: Desk, kind: str, field: str | None) -> None:
+    made = sorted(desk.make(kind, **({field: name} if field else {}))["id"] for name in NAMES)
     seen, after = [], ""
     for _ in range(3):
         page = desk.get(f"/admin/{kind}s", limit="2", **({"after": after} if after else {}))
@@ -234,6 +227,12 @@ def test_lists_come_in_pages_that_miss_and_repeat_nothing(desk: Desk, kind: str)
         ("GET", "/admin/teams/team_none", None),
         ("PATCH", "/admin/teams/team_none", {}),
         ("DELETE", "/admin/teams/team_none", None),
+        ("GET", "/admin/users/nobody", None),
+        ("PATCH", "/admin/users/nobody", {}),
+        ("DELETE", "/admin/users/*", None),
+        ("GET", "/admin/tags/none", None),
+        ("PATCH", "/admin/tags/none", {"rpm_limit": 1}),
+        ("DELETE", "/admin/tags/none", None),
     ],
 )
 def test_what_is_not_there_is_a_404(desk: Desk, method: str, path: str, body: object) -> None:
@@ -259,3 +258,76 @@ def test_changes_at_the_same_time_are_all_kept(desk: Desk) -> None:
     changed = desk.change(made, max_budget=3)
     assert raced
     assert (changed["key_alias"], changed["max_budget"], changed["models"]) == ("first", "3", ["demo"])
+
+
+@pytest.mark.parametrize(("kind", "field"), [("user", "user_id"), ("tag", "tag")])
+def test_a_record_for_what_callers_name(desk: Desk, kind: str, field: str) -> None:
+    made = desk.make(kind, **{field: "ada"}, max_budget=1, budget_duration="1d", rpm_limit=3, metadata={"a": 1})
+    assert (made["id"], made[field], made["max_budget"], made["rpm_limit"]) == ("ada", "ada", "1", 3)
+    assert (made["inherited"], made["revoked"], made["metadata"]) == (False, False, {"a": 1})
+    error = refusal(desk.ask("POST", f"/admin/{kind}s", {field: "ada"}), 409)
+    assert (error["param"], error["code"]) == (field, "already_exists")
+    assert desk.change(made, rpm_limit=None)["rpm_limit"] is None
+    gone = desk.revoke(made)
+    assert gone["revoked"] is True
+    assert desk.revoke(made) == gone
+    assert desk.get(path_of(made)) == gone
+    assert refusal(desk.ask("PATCH", path_of(made), {"rpm_limit": 1}), 409)["code"] == "revoked"
+    anew = desk.make(kind, **{field: "ada"})
+    assert (anew["revoked"], anew["max_budget"], anew["rpm_limit"], anew["metadata"]) == (False, None, None, {})
+    assert desk.get(path_of(made)) == anew
+    assert desk.change(made, rpm_limit=7)["rpm_limit"] == 7
+
+
+@pytest.mark.parametrize(("kind", "field"), [("user", "user_id"), ("tag", "tag")])
+def test_those_without_a_record_have_the_defaults_caps_on_their_own_sums(desk: Desk, kind: str, field: str) -> None:
+    token = desk.make("key")["key"]
+    own = {"windows": [{"model": "demo", "cap_usd": "2", "spend_usd": "0.000000005"}], "spend_usd": "0.000000005"}
+    everyone = desk.make(kind, **{field: "*"}, budgets=[{"max_budget": 2, "model": "demo"}], metadata={"a": 1})
+    if kind == "user":
+        desk.spend(token, 5, user="ada")
+    else:
+        desk.spend(token, 5, tags=["ada"])
+    shown = desk.get(f"/admin/{kind}s/ada")
+    assert (shown["id"], shown[field], shown["inherited"], shown["created_at"]) == ("ada", "ada", True, None)
+    assert shown["metadata"] == {}
+    assert shown["spend_usd"] == own["spend_usd"]
+    assert [{name: cap[name] for name in ("model", "cap_usd", "spend_usd")} for cap in shown["windows"]] == (
+        own["windows"]
+    )
+    assert desk.get(f"/admin/{kind}s/bob")["spend_usd"] == "0"
+    assert desk.get(path_of(everyone)) == everyone
+    made = desk.make(kind, **{field: "ada"}, max_budget=9)
+    assert (made["inherited"], made["spend_usd"], made["max_budget"]) == (False, "0.000000005", "9")
+    assert desk.revoke(made)["inherited"] is False
+    assert desk.get(f"/admin/{kind}s/ada") == shown
+    desk.revoke(everyone)
+    refusal(desk.ask("GET", f"/admin/{kind}s/bob"), 404)
+
+
+def test_the_organisation_is_made_by_its_first_change(desk: Desk) -> None:
+    path = "/admin/organization"
+    before = desk.get(path)
+    assert (before["id"], before["created_at"], before["windows"]) == ("default", None, [])
+    made = desk.ask("PATCH", path, {"max_budget": 5, "budget_duration": "1mo", "tpm_limit": 9}).json()
+    assert (made["max_budget"], made["tpm_limit"]) == ("5", 9)
+    assert made["created_at"] is not None
+    assert desk.get(path) == made
+    desk.spend(desk.make("key")["key"], 7)
+    changed = desk.ask("PATCH", path, {"tpm_limit": None}).json()
+    assert (changed["tpm_limit"], changed["max_budget"], changed["spend_usd"]) == (None, "5", "0.000000007")
+    assert changed["created_at"] == made["created_at"]
+    for method in ("POST", "DELETE"):
+        assert desk.ask(method, path).status_code == 405
+
+
+def test_the_organisation_is_made_once_when_two_are_first(desk: Desk) -> None:
+    faster = desk.store.create
+
+    async def overtaken(record: Record, digest: str | None = None) -> None:
+        await faster(record.model_copy(update={"metadata": {"by": "first"}}), digest)
+        await faster(record, digest)
+
+    desk.store.create = overtaken  # type: ignore[method-assign]
+    made = desk.ask("PATCH", "/admin/organization", {"rpm_limit": 1}).json()
+    assert (made["rpm_limit"], made["metadata"]) == (1, {"by": "first"})

@@ -21,8 +21,19 @@ def test_control_characters_are_not_printed() -> None:
     assert text.splitlines()[1].split() == ["t", "r", "k", "?[2Jdemo", "-", "1", "~", "input=3", "done"]
 
 
-def test_caps_and_states_are_told_in_a_word() -> None:
-    key = {"id": "key_1", "key_alias": "ci", "team_id": None, "spend_usd": "0.5", "held_usd": "0", "expires": None}
-    caps = [{"max_budget": "5", "budget_duration": "1d"}, {"max_budget": "9", "budget_duration": None}]
-    text = tables.records("key", [{**key, "windows": caps, "models": [], "revoked": True}])
-    assert text.splitlines()[1].split() == ["key_1", "ci", "-", "0.5", "0", "5/1d", "9/total", "all", "-", "revoked"]
+RATES = dict.fromkeys(("rpm_limit", "tpm_limit", "rpd_limit", "tpd_limit", "max_parallel_requests"))
+
+
+def test_caps_limits_and_states_are_told_in_a_word() -> None:
+    held = {"id": "key_1", "spend_usd": "0.5", "held_usd": "0", "revoked": True} | RATES
+    caps = [
+        {"cap_usd": "5", "budget_duration": "1d", "model": None, "soft": False},
+        {"cap_usd": "9", "budget_duration": None, "model": "gpt-*", "soft": True},
+    ]
+    limits = [{"model": "o3"} | RATES | {"max_parallel_requests": 2}]
+    row = held | {"windows": caps, "limits": limits, "tpd_limit": 7}
+    told = ["key_1", "0.5", "0", "5/1d", "9/total(gpt-*)~", "tpd=7", "parallel=2(o3)", "revoked"]
+    assert tables.records("user", [row]).splitlines()[1].split() == told
+    key = row | {"key_alias": "ci", "team_id": None, "models": [], "expires": None}
+    told = ["key_1", "ci", "-", *told[1:-1], "all", "-", "revoked"]
+    assert tables.records("key", [key]).splitlines()[1].split() == told
