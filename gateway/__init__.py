@@ -19,7 +19,9 @@
     telemetry          one log line
 
 Beside the request: `config` (settings, price_list, facts) reads what people write; `listing` is GET /v1/models and
-health; `explain` shows what would be sent; `admin` (operations, records, usage, admin_forms, admin_answers, openapi,
-virtual_keys) makes keys and teams and reports on them; `cli` (tables) is the command; `outcome_table` makes
-docs/providers.md.
+health; `explain` shows what would be sent; `admin` (operations, records, admin_forms, admin_answers, openapi,
+virtual_keys) makes keys and teams; `usage` (spending, export, parquet, report_forms), `audit` and `why` report on
+them; `retention` lets old entries go; `cli` (tables, charts) is the command; `reconcile` (provider_reports) compares
+with what a provider bills; `cli_prices` (price_diff, fact_rows, fact_choice) compares prices with collected facts;
+`outcome_table` makes docs/providers.md.
 """

@@ -1,20 +1,20 @@
-"""The usage report: a fold over the journal, and what is held right now."""
+"""The usage report: a fold over what was spent, and what is held right now."""
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-from gateway.admin_answers import EntryAnswer, GroupAnswer, UsageAnswer, iso
-from gateway.admin_forms import UsageQuery
-from gateway.ledger.store import Entry, Record, Store
+from gateway.admin_answers import iso
+from gateway.ledger.store import Entry, Live, Record, Store
 from gateway.ledger.windows import TOTAL
+from gateway.report_forms import EntryAnswer, GroupAnswer, Selection, UsageAnswer, UsageQuery
+from gateway.spending import FOREVER_S, Item, approximate_days, day_of, items
 from gateway.virtual_keys import usd
 
-FOREVER_S = 253_402_300_800.0  # the year 10000
-PAGE = 1000  # entries or records read at once
-
-Group = tuple[tuple[str, str | None], ...]  # field and value
+Value = str | None
+Group = tuple[tuple[str, Value], ...]  # field and value
 
 
 @dataclass(slots=True)
@@ -25,73 +25,129 @@ class Sum:
     requests: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
 
-    def add(self, bill: Mapping[str, Any]) -> None:
-        self.cost_nanousd += bill["cost_nanousd"]
-        self.requests += 1
-        self.tokens.update(bill["usage"])
+    def add(self, item: Item) -> None:
+        self.cost_nanousd += item.cost_nanousd
+        self.requests += item.requests
+        for name, amount in item.usage.items():
+            self.tokens[name] += amount
 
 
-async def report(store: Store, _now_s: float, _id: str, query: UsageQuery) -> UsageAnswer:
+class Matches:
+    """Whether something is of the selection. An alias that nobody has now is looked for in the entries."""
+
+    def __init__(self, selection: Selection, key: Record | None) -> None:
+        self._selection = selection
+        self._key = key
+
+    def bill(self, fields: Mapping[str, Any]) -> bool:
+        """By the fields of a bill."""
+        asked = self._selection
+        if asked.key_alias is not None:
+            same = fields["key_alias"] == asked.key_alias if self._key is None else fields["key_id"] == self._key.id
+            if not same:
+                return False
+        return (
+            asked.key_id in (None, fields["key_id"])
+            and asked.team_id in (None, fields["team_id"])
+            and asked.model in (None, fields["model"])
+            and asked.end_user in (None, fields.get("end_user"))
+            and (asked.tag is None or asked.tag in fields.get("tags", ()))
+        )
+
+    def hold(self, live: Live) -> bool:
+        """By what it counts against; model, end user and tag by what is written of the request."""
+        asked = self._selection
+        alias = asked.key_alias
+        if alias is not None and (self._key is None or not _counts(live, "key", self._key.id)):
+            return False
+        return (
+            (asked.key_id is None or _counts(live, "key", asked.key_id))
+            and (asked.team_id is None or _counts(live, "team", asked.team_id))
+            and asked.model in (None, live.bill.get("model"))
+            and asked.end_user in (None, live.bill.get("end_user"))
+            and (asked.tag is None or asked.tag in live.bill.get("tags", ()))
+        )
+
+
+def _counts(live: Live, kind: str, id: str) -> bool:
+    return f"{kind}:{id}|{TOTAL}" in live.counters
+
+
+async def matching(store: Store, selection: Selection) -> Matches:
+    """The selection, ready to be asked."""
+    return Matches(selection, None if selection.key_alias is None else await store.find("key", selection.key_alias))
+
+
+async def report(store: Store, now_s: float, _id: str, query: UsageQuery) -> UsageAnswer:
     """The sums over every entry that `query` matches, its groups by their fields, the newest entries first."""
-    key = None if query.key_alias is None else await store.find("key", query.key_alias)
+    matches = await matching(store, query)
     total, groups = Sum(), dict[Group, Sum]()
-    newest: deque[Entry] = deque(maxlen=query.limit)
-    async for entry in _entries(store, query):
-        if not _matches(entry.bill, query, key):
-            continue
-        total.add(entry.bill)
-        newest.appendleft(entry)
-        if query.by:
-            groups.setdefault(_group(entry, query), Sum()).add(entry.bill)
-    aliases = await _aliases(store, groups)
+    newest: deque[Entry] = deque(maxlen=query.limit)  # entries come in order of time
+    end_s = FOREVER_S if query.end is None else query.end
+    async for item in items(store, query.start, end_s, now_s):
+        if matches.bill(item.fields):
+            total.add(item)
+            if item.entry is not None:
+                newest.appendleft(item.entry)
+            for group in groups_of(item, query.by):
+                groups.setdefault(group, Sum()).add(item)
+    aliases = await aliases_of(store, groups)
     return UsageAnswer(
         spend_usd=usd(total.cost_nanousd),
-        held_usd=usd(await _held(store, query, key)),
+        held_usd=usd(sum(live.nanousd for live in await store.holds() if matches.hold(live))),
         requests=total.requests,
         tokens=dict(total.tokens),
-        groups=[_shown(group, groups[group], aliases) for group in sorted(groups, key=_rank)],
+        groups=[_shown(group, groups[group], aliases) for group in sorted(groups, key=rank)],
         entries=[_entry(entry) for entry in newest],
+        approximate_days=await approximate_days(store, query.start, end_s),
     )
 
 
-async def _entries(store: Store, query: UsageQuery) -> AsyncIterator[Entry]:
-    after, end_s = "", FOREVER_S if query.end is None else query.end
-    while page := await store.journal(query.start, end_s, after, PAGE):
-        for entry in page:
-            yield entry
-        after = page[-1].id
+async def grouped(store: Store, now_s: float, selection: Selection) -> dict[Group, Sum]:
+    """What `selection` comes to by its fields, in their order."""
+    matches, groups = await matching(store, selection), dict[Group, Sum]()
+    end_s = FOREVER_S if selection.end is None else selection.end
+    async for item in items(store, selection.start, end_s, now_s):
+        if matches.bill(item.fields):
+            for group in groups_of(item, selection.by):
+                groups.setdefault(group, Sum()).add(item)
+    return {group: groups[group] for group in sorted(groups, key=rank)}
 
 
-def _matches(bill: Mapping[str, Any], query: UsageQuery, key: Record | None) -> bool:
-    """`key` is who has the alias that is asked for; an alias that nobody has now is looked for in the entries."""
-    if query.key_alias is not None:
-        same = bill["key_alias"] == query.key_alias if key is None else bill["key_id"] == key.id
-        if not same:
-            return False
-    return (
-        query.key_id in (None, bill["key_id"])
-        and query.team_id in (None, bill["team_id"])
-        and query.model in (None, bill["model"])
-    )
+def groups_of(item: Item, by: Sequence[str]) -> Iterator[Group]:
+    """The groups that an item belongs to: with `tag` among them one for each tag, without `by` none."""
+    if by:
+        names = [FIELDS[name][0] for name in by]
+        for values in product(*(FIELDS[name][1](item) for name in by)):
+            yield tuple(zip(names, values, strict=True))
 
 
-def _group(entry: Entry, query: UsageQuery) -> Group:
-    bill = entry.bill
-    values = {
-        "key": ("key_id", bill["key_id"]),
-        "team": ("team_id", bill["team_id"]),
-        "model": ("model", bill["model"]),
-        "day": ("day", iso(entry.at_s)[:10]),
-        "provider": ("provider", bill["target"].partition("/")[0]),
-    }
-    return tuple(values[name] for name in query.by)
+def _named(name: str) -> tuple[str, Callable[[Item], Sequence[Value]]]:
+    return name, lambda item: (item.fields.get(name),)
 
 
-def _rank(group: Group) -> list[str]:
+# what may stand in `by`: the name of its field, and the values that an item has for it
+FIELDS: Mapping[str, tuple[str, Callable[[Item], Sequence[Value]]]] = {
+    "key": _named("key_id"),
+    "team": _named("team_id"),
+    "user": _named("end_user"),
+    "tag": ("tag", lambda item: item.fields.get("tags") or (None,)),
+    "model": _named("model"),
+    "provider": ("provider", lambda item: (item.fields["target"].partition("/")[0],)),
+    "target": _named("target"),
+    "ending": _named("ending"),
+    "hour": ("hour", lambda item: (day_of(item.at_s) if item.entry is None else f"{iso(item.at_s)[:13]}:00Z",)),
+    "day": ("day", lambda item: (day_of(item.at_s),)),
+    "month": ("month", lambda item: (day_of(item.at_s)[:7],)),
+}
+
+
+def rank(group: Group) -> list[str]:
+    """The order of groups."""
     return [value or "" for _, value in group]
 
 
-async def _aliases(store: Store, groups: Mapping[Group, Sum]) -> dict[str, str | None]:
+async def aliases_of(store: Store, groups: Mapping[Group, Sum]) -> dict[str, str | None]:
     """What the keys of these groups are called today."""
     ids = {value for group in groups for name, value in group if name == "key_id" and value is not None}
     records = [await store.get("key", id) for id in ids]
@@ -110,29 +166,6 @@ def _shown(group: Group, sum: Sum, aliases: Mapping[str, str | None]) -> GroupAn
 def _entry(entry: Entry) -> EntryAnswer:
     bill = entry.bill
     own = {name: bill[name] for name in EntryAnswer.model_fields if name in bill}
-    return EntryAnswer.model_validate(
-        own | {"at": iso(entry.at_s), "cost_usd": usd(bill["cost_nanousd"]), "tokens": dict(bill["usage"])}
-    )
-
-
-async def _held(store: Store, query: UsageQuery, key: Record | None) -> int:
-    """Nano-USD held now on the keys that match; interval and model do not narrow it, since holds know neither."""
-    if query.key_alias is None and query.key_id is None:
-        return await _held_on(store, [f"team:{query.team_id}"]) if query.team_id else await _held_by_all(store)
-    if query.key_alias is None and query.key_id is not None:
-        key = await store.get("key", query.key_id)
-    matches = key is not None and query.key_id in (None, key.id) and query.team_id in (None, key.team_id)
-    return await _held_on(store, [f"key:{key.id}"]) if key is not None and matches else 0
-
-
-async def _held_by_all(store: Store) -> int:
-    held, after = 0, ""
-    while page := await store.list("key", after, PAGE):
-        held += await _held_on(store, [f"key:{record.id}" for record in page])
-        after = page[-1].id
-    return held
-
-
-async def _held_on(store: Store, scopes: list[str]) -> int:
-    balances = await store.balances(scopes)
-    return sum(balance.held_nanousd for balance in balances if balance.window == TOTAL)
+    own |= {"end_user": bill.get("end_user"), "tags": list(bill.get("tags", ())), "adjusts": bill.get("adjusts", False)}
+    costs = {"cost_usd": usd(bill["cost_nanousd"]), "overrun_usd": usd(entry.overrun_nanousd)}
+    return EntryAnswer.model_validate(own | costs | {"at": iso(entry.at_s), "tokens": dict(bill["usage"])})

@@ -1,13 +1,19 @@
 """The report adds up to the nano-dollar, however it is cut, over both stores."""
 
+import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from gateway.ledger.store import Entry
+from gateway.ledger.store import Bill, Entry
+from gateway.report_forms import UsageQuery
+from gateway.retention import fold
+from gateway.settings import Retention
+from gateway.spending import DAY_S, LOCK, READERS
+from gateway.usage import report
 from tests.gateway.desk import Desk, path_of, refusal
 
 HAIKU = {"model": "fast", "target": "anthropic/claude-haiku-5-5"}
@@ -53,10 +59,14 @@ def test_an_entry_tells_all_there_is_to_know(desk: Desk, spent: dict[str, Any]) 
         "key_id": spent["bob"]["id"],
         "key_alias": "bob",
         "team_id": spent["team"]["id"],
+        "end_user": None,
+        "tags": [],
         "model": "fast",
         "target": "anthropic/claude-haiku-5-5",
         "ending": "done",
         "cost_usd": "40",
+        "overrun_usd": "0",
+        "adjusts": False,
         "tokens": {"output_tokens": 1000},
         "estimated": True,
         "unpriced": False,
@@ -160,7 +170,7 @@ def test_the_limit_is_on_entries_and_never_on_sums(desk: Desk, spent: dict[str, 
 
 
 def test_pages_of_the_journal_add_up(desk: Desk, spent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.usage.PAGE", 2)
+    monkeypatch.setattr("gateway.spending.PAGE", 2)
     report = desk.get("/admin/usage")
     assert (report["spend_usd"], len(report["entries"])) == ("40.300000511", 7)
 
@@ -195,6 +205,130 @@ def test_a_revoked_key_is_still_in_the_report(desk: Desk, spent: dict[str, Any])
 
 
 def test_a_query_that_cannot_be_is_refused(desk: Desk) -> None:
-    assert refusal(desk.ask("GET", "/admin/usage", query={"by": "colour"}), 422)["param"] == "by"
+    for by in ("colour", "key,key", "key,", ""):
+        assert refusal(desk.ask("GET", "/admin/usage", query={"by": by}), 422)["param"] == "by"
     assert refusal(desk.ask("GET", "/admin/usage", query={"from": "then"}), 422)["param"] == "from"
     assert "`from`" in refusal(desk.ask("GET", "/admin/usage?from=2026-02-01&to=2026-01-01"), 422)["message"]
+
+
+@pytest.fixture
+def labelled(desk: Desk) -> list[str]:
+    """Requests of end users and with tags, of one key; their ids."""
+    token = desk.make("key", key_alias="app", tags=["prod"])["key"]
+    return [
+        desk.spend(token, 1, user="ann", tags=["prod", "eval"], **HAIKU),
+        desk.spend(token, 20, user="ann", tags=["prod"], **MINI),
+        desk.spend(token, 300, user="ben", tags=["prod"], ending="hung_up", **HAIKU),
+        desk.spend(token, 4000, **HAIKU),
+    ]
+
+
+def nanos(groups: list[dict[str, Any]], field: str) -> dict[Any, int]:
+    """Nano-USD by a field."""
+    return {group[field]: int(Decimal(group["spend_usd"]) * 10**9) for group in groups}
+
+
+def test_by_what_the_request_was_for(desk: Desk, labelled: list[str]) -> None:
+    def by(name: str, field: str) -> dict[Any, int]:
+        return nanos(desk.get("/admin/usage", by=name)["groups"], field)
+
+    assert by("user", "end_user") == {"ann": 21, "ben": 300, None: 4000}
+    assert by("tag", "tag") == {"prod": 321, "eval": 1, None: 4000}, "a request counts under each of its tags"
+    assert by("ending", "ending") == {"done": 4021, "hung_up": 300}
+    assert by("target", "target") == {"anthropic/claude-haiku-5-5": 4301, "openai/gpt-5.4-mini": 20}
+    now = datetime.now(UTC)
+    assert set(by("month", "month")) <= {f"{now:%Y-%m}", f"{datetime.fromtimestamp(time.time() - 60, UTC):%Y-%m}"}
+    assert sum(by("hour", "hour").values()) == 4321
+    assert all(len(hour) == len("2026-11-20T14:00Z") for hour in by("hour", "hour"))
+
+
+def test_end_user_and_tag_narrow_sums_and_entries(desk: Desk, labelled: list[str]) -> None:
+    def asked(**query: str) -> tuple[str, list[str]]:
+        report = desk.get("/admin/usage", **query)
+        return report["spend_usd"], [entry["request_id"] for entry in report["entries"]]
+
+    assert asked(end_user="ann") == ("0.000000021", labelled[1::-1])
+    assert asked(tag="eval") == ("0.000000001", labelled[:1])
+    assert asked(tag="prod", end_user="ben") == ("0.0000003", labelled[2:3])
+    assert asked(tag="nothing") == asked(end_user="nobody") == ("0", [])
+    entry = desk.get("/admin/usage", tag="eval")["entries"][0]
+    assert (entry["end_user"], entry["tags"]) == ("ann", ["prod", "eval"])
+
+
+def folded(desk: Desk, entries: int) -> None:
+    """Let the oldest `entries` leave the journal, as though they were old."""
+    later = time.time() + 20 * DAY_S
+    left = len(desk.get("/admin/usage")["entries"]) - entries
+    settings = Retention(max_entries=left) if left else Retention(max_age="8d")
+    desk.run(desk.store.lock(LOCK, READERS, 0))
+    assert desk.run(fold(desk.store, settings, "worker", later)) == entries
+    desk.run(desk.store.lock(LOCK, "worker", 0))
+
+
+def test_what_has_left_the_journal_is_in_every_sum(desk: Desk, spent: dict[str, Any], labelled: list[str]) -> None:
+    names = ("key", "team", "user", "tag", "model", "provider", "target", "ending", "day", "month", "key,model,day")
+    before = {by: desk.get("/admin/usage", by=by, limit="0") for by in names}
+    folded(desk, 8)
+    assert {by: desk.get("/admin/usage", by=by, limit="0") for by in names} == before
+    report = desk.get("/admin/usage", key_alias="ada")
+    assert (report["spend_usd"], report["requests"], report["entries"]) == ("0.300000004", 3, [])
+    assert desk.get("/admin/usage", tag="eval")["spend_usd"] == "0.000000001"
+    assert len(desk.get("/admin/usage")["entries"]) == 3
+    hours = [group["hour"] for group in desk.get("/admin/usage", by="hour")["groups"]]
+    assert datetime.now(UTC).date().isoformat() in hours, "of what was folded only the day is known"
+
+
+def test_a_folded_day_that_is_cut_counts_where_it_begins(desk: Desk, spent: dict[str, Any]) -> None:
+    folded(desk, 7)
+    now = datetime.now(UTC)
+    today, tomorrow = now.date().isoformat(), (now + timedelta(days=1)).date().isoformat()
+    middle = f"{today}T12:00:00Z"
+    morning, evening = desk.get("/admin/usage", to=middle), desk.get("/admin/usage", **{"from": middle})
+    assert (morning["spend_usd"], evening["spend_usd"]) == ("40.300000511", "0"), "neither twice nor never"
+    assert morning["approximate_days"] == evening["approximate_days"] == [today]
+    whole = desk.get("/admin/usage", **{"from": today, "to": tomorrow})
+    assert (whole["spend_usd"], whole["approximate_days"]) == ("40.300000511", [])
+    assert desk.get("/admin/usage")["approximate_days"] == []
+
+
+def test_a_correction_is_no_request_of_its_own(desk: Desk) -> None:
+    token = desk.make("key", key_alias="app")["key"]
+    holder, ask = desk.holder(token), desk.hold(token, 100, lease_s=0.0)
+    assert holder is not None
+    assert desk.run(desk.store.reap()) == 1, "its worker died"
+    late = Bill(ask.request_id, holder.key.id, None, ask.counters, 70, {"input_tokens": 7}, model="demo")
+    assert desk.run(desk.store.settle(late)).first
+    report = desk.get("/admin/usage")
+    assert (report["spend_usd"], report["requests"]) == ("0.00000007", 1)
+    assert [entry["adjusts"] for entry in report["entries"]] == [True, False]
+    folded(desk, 2)
+    after = desk.get("/admin/usage")
+    assert (after["spend_usd"], after["requests"]) == ("0.00000007", 1)
+
+
+def test_others_are_served_while_a_long_report_is_made(
+    desk: Desk, spent: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.spending.PAGE", 1)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        beside = asyncio.create_task(others())
+        await report(desk.store, time.time(), "", UsageQuery())
+        beside.cancel()
+
+    desk.run(both())
+    assert turns > 7
+
+
+def test_a_report_waits_for_a_fold_and_no_fold_comes_between(desk: Desk, spent: dict[str, Any]) -> None:
+    assert desk.run(desk.store.lock(LOCK, "worker", 0.2))
+    assert desk.get("/admin/usage")["requests"] == 7
+    assert not desk.run(desk.store.lock(LOCK, "worker", 1.0)), "readers have it"
+    assert desk.get("/admin/usage")["requests"] == 7, "and share it"
