@@ -5,23 +5,23 @@
     gateway            what the endpoints need, in one value
     chat               tells the story of one request, top to bottom
     client, hang_up    the caller's end of the connection, and its going away
-    keys               the bearer token → a virtual key
+    keys, payers       the bearer token → a virtual key; whose caps and limits a request counts against
     routing            the model name → ordered targets (provider + upstream model)
     memory             signed reasoning of earlier turns, for clients that do not send it back
-    ceilings           the most this request can cost (pricing, estimate), and how long its answer may be
-    ledger/            hold: reserve on every scope at once, wait one's turn, settle; store: what Redis and SQLite do
+    ceilings           the most this request can cost, and how long its answer may be
+    funds, growth      the request's hold: taken, raised for another attempt, grown with a stream
     usual              how long answers are, learned, so that a small cap serves many at once
+    ledger/            hold: reserve on every scope at once, wait one's turn, settle; store: what Redis and SQLite do
     attempts           each target in turn until one answers; choices: several calls where one gives one choice
     fetch              images that a provider wants inline
-    credentials        aws and google: requests signed; renewal: tokens kept fresh
+    credentials/       aws and google: requests signed; renewal: tokens kept fresh
     upstream, demo     the connection pool; the built-in provider
+    relay              a stream on its way through
     billing            what was observed → the bill
-    telemetry          one log line
+    telemetry, alerts  one log line; soft budgets
 
-Beside the request: `config` (settings, price_list, facts) reads what people write; `listing` is GET /v1/models and
-health; `explain` shows what would be sent; `admin` (operations, records, admin_forms, admin_answers, openapi,
-virtual_keys) makes keys and teams; `usage` (spending, export, parquet, report_forms), `audit` and `why` report on
-them; `retention` lets old entries go; `cli` (tables, charts) is the command; `reconcile` (provider_reports) compares
-with what a provider bills; `cli_prices` (price_diff, fact_rows, fact_choice) compares prices with collected facts;
+Beside the request: `config` (settings) reads what people write; `prices/` is what things cost; `listing` is GET
+/v1/models and health; `explain` shows what would be sent; `admin/` makes keys and the other holders of caps;
+`reports/` adds up what was spent, proves it and lets old entries go; `cli` and `commands/` are the command;
 `outcome_table` makes docs/providers.md.
 """

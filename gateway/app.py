@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import admin, listing, retention, telemetry
+from gateway import listing, telemetry
+from gateway.admin import http
 from gateway.alerts import Alerts
 from gateway.chat import chat_completions
 from gateway.config import Config, load
-from gateway.credentials import credentials_of
+from gateway.credentials.kinds import credentials_of
 from gateway.fetch import Fetcher
 from gateway.first_run import admin_key
 from gateway.gateway import Gateway
@@ -32,6 +33,7 @@ from gateway.ledger.spool import Spool, spool_folder
 from gateway.ledger.store import Store, StoreDown
 from gateway.memory import Memory
 from gateway.payers import Payers
+from gateway.reports import retention
 from gateway.upstream import Upstream
 from gateway.usual import Usual
 from translators.errors import LLMError
@@ -72,7 +74,7 @@ def create_app(config: Config, store: Store) -> ASGIApp:
             yield {"gateway": gateway}
 
     rest = Starlette(
-        routes=[*listing.routes, *admin.routes],
+        routes=[*listing.routes, *http.routes],
         lifespan=lifespan,
         exception_handlers={
             HTTPException: _not_ours,

@@ -8,10 +8,10 @@ from math import ceil
 import orjson
 
 from gateway.attempts import Course, Owed
-from gateway.estimate import prompt_estimate
 from gateway.ledger.hold import Hold
 from gateway.ledger.store import Bill
-from gateway.pricing import Price, Unpriced, ceiling, cost, nanousd
+from gateway.prices.estimate import prompt_estimate
+from gateway.prices.pricing import Price, Unpriced, ceiling, cost, nanousd
 from translators.choices import summed
 from translators.completion import written_bytes
 from translators.usage import Usage

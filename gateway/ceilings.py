@@ -4,10 +4,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from gateway.estimate import input_bound, map_search_bound, prediction_bound, search_bound, special_rates
 from gateway.ledger.hold import Ceiling
 from gateway.ledger.store import MAX_NANOUSD
-from gateway.pricing import Extras, Price, Unpriced, affordable_output, ceiling
+from gateway.prices.estimate import input_bound, map_search_bound, prediction_bound, search_bound, special_rates
+from gateway.prices.pricing import Extras, Price, Unpriced, affordable_output, ceiling
 from gateway.routing import Target
 from translators.errors import LLMError
 from translators.exchange import Json

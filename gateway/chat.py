@@ -19,7 +19,6 @@ from gateway import ceilings, explain, telemetry
 from gateway.attempts import Course, first_answer, masked
 from gateway.billing import bill, completion_tokens, observed
 from gateway.client import Client, feature_list, read_body
-from gateway.estimate import unbounded
 from gateway.funds import Funds
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, interruptible
@@ -28,6 +27,7 @@ from gateway.ledger.parties import Parties
 from gateway.ledger.refusals import rate_headers
 from gateway.ledger.store import Bill, Holder, StoreDown
 from gateway.payers import end_user_of, tags_of
+from gateway.prices.estimate import unbounded
 from gateway.relay import relay
 from gateway.routing import Target, allowed, targets_for
 from gateway.settings import DEMO

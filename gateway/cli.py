@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway import cli_prices, cli_records, cli_reports
-from gateway.cli_desk import Json, command
+from gateway.commands import prices, records, reports
+from gateway.commands.desk import Json, command
 from gateway.ledger.store import StoreDown
 from translators.errors import LLMError
 
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     for one in (serve, check, explain):
         one.add_argument("--routes", type=Path, help="a routes.yaml in place of the default")
         one.add_argument("--pricing", type=Path, help="a pricing.yaml in place of the default")
-    cli_records.add_to(commands)
-    cli_reports.add_to(commands)
-    cli_prices.add_to(commands)
+    records.add_to(commands)
+    reports.add_to(commands)
+    prices.add_to(commands)
     return parser

@@ -18,8 +18,8 @@ from pydantic_core import ErrorDetails
 from yaml.cyaml import CBaseLoader
 
 from gateway.demo import SCHEME
-from gateway.facts import Facts, ModelList
-from gateway.price_list import PriceList, Prices
+from gateway.prices.facts import Facts, ModelList
+from gateway.prices.price_list import PriceList, Prices
 from gateway.settings import DEMO, Provider, Settings, did_you_mean, misrouted
 from gateway.settings import Path as Where
 

@@ -6,13 +6,13 @@ from gateway import ceilings
 from gateway.attempts import Course
 from gateway.billing import owed
 from gateway.ceilings import Quote
-from gateway.estimate import prompt_estimate
 from gateway.gateway import Gateway
 from gateway.growth import Growing, can_grow
 from gateway.ledger.hold import Ceiling, Hold, Reread, Wish
 from gateway.ledger.journal import line
 from gateway.ledger.parties import Parties
 from gateway.ledger.store import Bill, Record, Refused, StoreDown
+from gateway.prices.estimate import prompt_estimate
 
 
 class Funds:

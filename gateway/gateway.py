@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.config import Config
-from gateway.credentials import Credentials
+from gateway.credentials.kinds import Credentials
 from gateway.fetch import Fetcher
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger

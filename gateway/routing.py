@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import accumulate
 
 from gateway.config import Config
-from gateway.price_list import Row, covers
-from gateway.pricing import Price, price
+from gateway.prices.price_list import Row, covers
+from gateway.prices.pricing import Price, price
 from gateway.settings import DEMO, Route, Weighted
 from gateway.upstream import Timeouts
 from translators.errors import LLMError

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent.parent
 ONE_DOOR = {
     "httptools": "gateway/upstream.py",
     "httpx": "gateway/fetch.py",
-    "pyarrow": "gateway/parquet.py",
+    "pyarrow": "gateway/reports/parquet.py",
     "redis": "gateway/ledger/redis_place.py",
     "sqlite3": "gateway/ledger/sqlite_file.py",
     "yaml": "gateway/config.py",
@@ -22,7 +22,10 @@ COMPOSED = {  # a host's envelope around its makers' shapes
     "openrouter": {"openai"},
     "vertex": {"anthropic", "gemini", "openai"},
 }
-TOKENS = {"gateway/aws.py": "botocore", "gateway/google.py": "google"}  # imported where a provider needs them
+TOKENS = {
+    "gateway/credentials/aws.py": "botocore",
+    "gateway/credentials/google.py": "google",
+}  # imported where a provider needs them
 
 
 def imports(path: Path) -> set[str]:

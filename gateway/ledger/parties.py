@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gateway.ledger.store import Budget, Counter, Measure, Meter, Record, Standing
 from gateway.ledger.windows import TOTAL, Window, window
-from gateway.price_list import covers
+from gateway.prices.price_list import covers
 
 _MEASURES: tuple[Measure, ...] = ("rpm", "tpm", "rpd", "tpd", "parallel")
 

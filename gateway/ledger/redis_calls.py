@@ -49,7 +49,7 @@ def script(text: str) -> Script:
 
 def _script(*names: str) -> Script:
     """The files of these names as one script."""
-    return script("\n".join(files("gateway.ledger").joinpath(f"{name}.lua").read_text() for name in names))
+    return script("\n".join(files("gateway.ledger").joinpath("lua", f"{name}.lua").read_text() for name in names))
 
 
 RESERVE = _script("sums", "standings", "meters", "reserve")

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from gateway import admin
+from gateway.admin import http
 from gateway.cli import main
 from gateway.ledger.opening import open_store
 from tests.gateway.desk import ADMIN_KEY, Desk, Worker, desk_over
@@ -46,7 +46,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def running(data: Path) -> Iterator[str]:
     """The URL of a gateway that serves the admin API over the same store."""
-    routed = Starlette(routes=admin.routes)
+    routed = Starlette(routes=http.routes)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         store = open_store(None, str(data), "")

@@ -14,7 +14,7 @@ import orjson
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from gateway import admin
+from gateway.admin import http
 from gateway.keys import digest
 from gateway.ledger.parties import counters
 from gateway.ledger.store import Ask, Bill, Granted, Holder, Store
@@ -41,7 +41,7 @@ class Desk:
         self.store = store
         self._loop = loop
         self._numbers = (f"req-{secrets.token_hex(3)}-{n}" for n in itertools.count(1))
-        routed, state = Starlette(routes=admin.routes), {"gateway": Worker(store)}
+        routed, state = Starlette(routes=http.routes), {"gateway": Worker(store)}
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await routed({**scope, "state": state}, receive, send)

@@ -13,8 +13,8 @@ from gateway.billing import bill, completion_tokens, observed
 from gateway.ledger.hold import Hold
 from gateway.ledger.parties import Parties, Party
 from gateway.ledger.store import Record
-from gateway.price_list import Row
-from gateway.pricing import price
+from gateway.prices.price_list import Row
+from gateway.prices.pricing import price
 from gateway.routing import Target
 from gateway.upstream import Timeouts
 from translators import openai

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.attempts import Course
 from gateway.billing import owed
 from gateway.config import load
-from gateway.pricing import price
+from gateway.prices.pricing import price
 from gateway.routing import Target
 from gateway.upstream import Timeouts
 from tests.replay import body_of, recordings

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, load
-from gateway.pricing import cost
+from gateway.prices.pricing import cost
 from gateway.routing import allowed, known_models, targets_for
 from translators.errors import LLMError
 from translators.usage import Usage

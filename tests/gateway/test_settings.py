@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from gateway.facts import Listed, ModelList
-from gateway.price_list import PriceList, Row, When
+from gateway.prices.facts import Listed, ModelList
+from gateway.prices.price_list import PriceList, Row, When
 from gateway.settings import Provider, Retention, Route, Settings, Timeouts, Weighted
 from translators.registry import TRANSLATORS
 

@@ -1,0 +1,1 @@
+"""The commands of `headgate`: records, reports, export, prices; desk runs one here or by URL."""

@@ -1,0 +1,1 @@
+"""What was spent: usage and export (spending, report_forms, parquet); audit and why; retention; reconcile."""

@@ -1,0 +1,258 @@
+"""The audit is clean while requests go on, and every kind of fault that could be in a store is found."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from gateway.admin.forms import Nothing
+from gateway.ledger.parties import counters, scope_of
+from gateway.ledger.store import Ask, Bill, Counter, Granted, Holder, Record, Snapshot, Sum
+from gateway.payers import Payers
+from gateway.reports import retention
+from gateway.reports.audit import audit
+from gateway.reports.report_forms import AuditAnswer
+from gateway.reports.spending import DAY_S, LOCK, READERS
+from gateway.settings import Retention
+from tests.gateway.desk import Desk
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def key(desk: Desk) -> Json:
+    """A key with a cap for good and one for the day, in a team; it has spent 60 in three requests and holds 7."""
+    team = desk.make("team", max_budget="0.000001")
+    caps = [{"max_budget": "0.0000001", "budget_duration": "1d"}]
+    key = desk.make("key", team_id=team["id"], max_budget="0.0000002", budgets=caps, max_parallel_requests=5)
+    for cost in (10, 20, 30):
+        desk.spend(key["key"], cost)
+    desk.hold(key["key"], 7)
+    return key
+
+
+def audited(desk: Desk) -> AuditAnswer:
+    return desk.run(audit(desk.store, time.time(), "", Nothing()))
+
+
+def test_a_store_that_adds_up_is_clean_and_says_how_much_it_looked_at(desk: Desk, key: Json) -> None:
+    answer = desk.get("/admin/audit")
+    assert answer["clean"] is True
+    assert answer["findings"] == answer["overruns"] == []
+    checked = answer["checked"]
+    assert (checked["entries"], checked["holds"], checked["records"]) == (3, 1, 2)
+    assert checked["counters"] == 3, "the key's total and its day, and the team's total"
+    assert (checked["spent_usd"], checked["folded_usd"]) == ("0.00000006", "0")
+
+
+def test_an_empty_store_is_clean(desk: Desk) -> None:
+    assert audited(desk).clean
+    assert audited(desk).checked.entries == 0
+
+
+def test_what_was_folded_is_part_of_the_proof(desk: Desk, key: Json) -> None:
+    later = time.time() + 20 * DAY_S
+    assert desk.run(retention.fold(desk.store, Retention(max_entries=1), "worker", later)) == 2
+    desk.run(desk.store.lock(LOCK, "worker", 0))
+    answer = audited(desk)
+    assert answer.clean
+    assert (answer.checked.entries, answer.checked.folded_usd, answer.checked.spent_usd) == (
+        1,
+        "0.00000003",
+        "0.00000006",
+    )
+
+
+def altered(desk: Desk, monkeypatch: pytest.MonkeyPatch, change: Callable[[Snapshot], Snapshot]) -> AuditAnswer:
+    snapshot = desk.store.snapshot
+
+    async def changed() -> Snapshot:
+        return change(await snapshot())
+
+    monkeypatch.setattr(desk.store, "snapshot", changed)
+    return audited(desk)
+
+
+def with_sum(snapshot: Snapshot, window: str, sum: Sum | None) -> Snapshot:
+    """The key's counter of that window, or none."""
+    name = next(name for name in snapshot.sums if name.startswith("key:") and f"|{window}" in name)
+    left: Mapping[str, Sum] = {other: was for other, was in snapshot.sums.items() if other != name}
+    return snapshot._replace(sums=left if sum is None else {**left, name: sum})
+
+
+def late(snapshot: Snapshot) -> Snapshot:
+    return snapshot._replace(holds=[live._replace(deadline_s=snapshot.now_s - 16) for live in snapshot.holds])
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda was: with_sum(was, "total", Sum(61, 7, 0)), ["spent"]),
+        (lambda was: with_sum(was, "1d", Sum(59, 7, 0)), ["spent"]),
+        (lambda was: with_sum(was, "total", Sum(60, 7, 1)), ["spent"]),
+        (lambda was: with_sum(was, "total", Sum(60, 8, 0)), ["held"]),
+        (lambda was: with_sum(was, "1d", Sum(60, 0, 0)), ["held"]),
+        (lambda was: with_sum(was, "total", None), ["held", "missing"]),
+        (lambda was: with_sum(was, "total", Sum(60, -7, 0)), ["held", "negative"]),
+        (lambda was: was._replace(holds=[]), ["held"] * 3),
+        (lambda was: was._replace(slots={"key:x": 1}), ["slots"]),
+        (lambda was: was._replace(slots={"key:x": -1}), ["negative", "slots"]),
+        (late, ["late_hold"]),
+    ],
+)
+def test_every_fault_is_found(
+    desk: Desk,
+    key: Json,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Snapshot], Snapshot],
+    found: list[str],
+) -> None:
+    answer = altered(desk, monkeypatch, change)
+    assert sorted(finding.what for finding in answer.findings) == found
+    assert not answer.clean
+
+
+def test_what_was_folded_may_have_been_an_overrun(desk: Desk, key: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = altered(desk, monkeypatch, lambda was: with_sum(was, "total", Sum(194, 7, 134)))
+    assert answer.clean
+    assert "left the journal" in answer.overruns[0].message
+
+
+def test_a_hold_within_its_grace_is_not_late(desk: Desk, key: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(was: Snapshot) -> Snapshot:
+        return was._replace(holds=[live._replace(deadline_s=was.now_s - 14) for live in was.holds])
+
+    assert altered(desk, monkeypatch, change).clean
+
+
+# --- caps
+
+
+def billed(desk: Desk, token: str, cost: int, held: int, user: str | None = None) -> None:
+    """A request that holds `held` and comes to `cost`."""
+    ask = desk.hold(token, held, user)
+    holder = desk.holder(token)
+    assert holder is not None
+    desk.run(desk.store.settle(Bill(ask.request_id, holder.key.id, None, ask.counters, cost, ending="done")))
+
+
+def test_an_overrun_is_listed_and_explains_a_cap_that_is_passed(desk: Desk) -> None:
+    token = desk.make("key", max_budget="0.0000001")["key"]
+    billed(desk, token, cost=130, held=100)
+    answer = audited(desk)
+    assert answer.clean
+    messages = [overrun.message for overrun in answer.overruns]
+    assert len(messages) == 2
+    assert "its overruns come to 0.00000003" in messages[0]
+    assert "0.00000003 more than was held" in messages[1]
+    assert answer.overruns[1].nanousd == 30
+
+
+def above(desk: Desk, record: Record, spent: int = 150) -> None:
+    """Spend past the cap of a record, as only a fault could."""
+    desk.run(desk.store.create(record, "d" * 64))
+    [counter, *_] = counters(_parties(desk, record), "demo", time.time())
+    free = counter.__class__(counter.scope, counter.window)
+    ask = Ask("r1", (), (free,), spent, spent, spent)
+    assert isinstance(desk.run(desk.store.reserve(ask)), Granted)
+    desk.run(desk.store.settle(Bill("r1", record.id, None, (free,), spent, ending="done")))
+
+
+def _parties(desk: Desk, record: Record) -> Any:
+    return desk.run(Payers(desk.store, 0.0).reread(Holder(record, None, None), None, ())).parties
+
+
+def test_a_cap_that_nothing_explains_is_a_finding(desk: Desk) -> None:
+    above(desk, Record.model_validate({"id": "k", "kind": "key", "budgets": [{"max_nanousd": 100}]}))
+    answer = audited(desk)
+    assert [(finding.what, finding.name) for finding in answer.findings] == [("above_cap", "key:k|total")]
+
+
+def test_soft_caps_and_raised_ones_are_not_exceeded(desk: Desk) -> None:
+    until = time.time() + 60
+    raised = {"max_nanousd": 100, "raised_nanousd": 50, "raised_until": until}
+    above(
+        desk, Record.model_validate({"id": "k", "kind": "key", "budgets": [{"max_nanousd": 1, "soft": True}, raised]})
+    )
+    assert audited(desk).clean
+    assert audited(desk).overruns == []
+
+
+def test_a_cap_that_was_lowered_is_told_and_is_no_fault(desk: Desk, key: Json) -> None:
+    desk.change(key, max_budget="0.00000005")
+    answer = audited(desk)
+    assert answer.clean
+    assert [overrun.nanousd for overrun in answer.overruns] == [17]
+    assert "lowered" in answer.overruns[0].message
+
+
+def test_end_users_are_held_to_their_own_cap_or_that_of_everyone(desk: Desk) -> None:
+    desk.make("user", user_id="*", max_budget="0.0000001")
+    token = desk.make("key")["key"]
+    desk.spend(token, 100, user="ann@key:example.com")
+    assert audited(desk).clean
+    desk.run(desk.store.settle(_bill_of(desk, "user:ann@key:example.com", 1)))
+    assert [finding.name for finding in audited(desk).findings] == ["user:ann@key:example.com|total"]
+    desk.make("user", user_id="ann@key:example.com", max_budget="0.000001")
+    assert audited(desk).clean
+
+
+def _bill_of(desk: Desk, scope: str, cost: int) -> Bill:
+    counter = Counter(scope, "total")
+    desk.run(desk.store.reserve(Ask("r2", (), (counter,), cost, cost, cost)))
+    return Bill("r2", "k", None, (counter,), cost, ending="done")
+
+
+def test_caps_for_some_models_are_looked_at_too(desk: Desk) -> None:
+    desk.make("key", key_alias="a", budgets=[{"max_budget": "0.0000001", "model": "gpt-*", "budget_duration": "1h"}])
+    [record] = desk.run(desk.store.list("key"))
+    scope = scope_of(f"key:{record.id}", "gpt-*")
+    now = next(c for c in counters(_parties(desk, record), "gpt-5", time.time()) if c.scope == scope)
+    free = now.__class__(now.scope, now.window, now.start_s, now.end_s)
+    desk.run(desk.store.reserve(Ask("r3", (), (free,), 150, 150, 150)))
+    desk.run(desk.store.settle(Bill("r3", record.id, None, (free,), 150, ending="done")))
+    assert [finding.name for finding in audited(desk).findings] == [free.name]
+
+
+# --- while requests go on
+
+
+def test_it_is_exact_while_requests_come_and_go(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.reports.spending.PAGE", 5)
+    token = desk.make("key", max_budget="1", max_parallel_requests=50)["key"]
+    for _ in range(20):
+        desk.spend(token, 3)
+    holder = desk.holder(token)
+    assert holder is not None
+    settled = 0
+
+    async def requests() -> None:
+        nonlocal settled
+        parties = await Payers(desk.store, 0.0).reread(holder, None, ())
+        wanted = counters(parties.parties, "demo", time.time())
+        while True:
+            name = f"live-{settled}"
+            assert isinstance(await desk.store.reserve(Ask(name, parties.standings, wanted, 9, 9, 9)), Granted)
+            await desk.store.settle(Bill(name, holder.key.id, None, wanted, 4, ending="done"))
+            settled += 1
+
+    async def both() -> list[AuditAnswer]:
+        beside = [asyncio.create_task(requests())]
+        answers = [await audit(desk.store, time.time(), "", Nothing()) for _ in range(5)]
+        for task in beside:
+            task.cancel()
+        return answers
+
+    answers = desk.run(both())
+    assert [answer.findings for answer in answers] == [[]] * 5
+    counts = [answer.checked.entries for answer in answers]
+    assert counts == sorted(counts)
+    assert counts[-1] > 20, "requests were settled meanwhile"
+
+
+def test_nothing_leaves_the_journal_while_it_runs(desk: Desk, key: Json) -> None:
+    audited(desk)
+    assert not desk.run(desk.store.lock(LOCK, "worker", 60.0))
+    assert desk.run(desk.store.lock(LOCK, READERS, 0))
