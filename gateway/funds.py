@@ -32,8 +32,8 @@ class Funds:
         model, key = course.chat["model"], parties.parties[0].record
         prompt_tokens = prompt_estimate(course.chat) if parties.counts_tokens else 0
 
-        def ceiling() -> Ceiling:
-            usual_tokens = gateway.usual.tokens(key.id, model, bounded=self._grows)
+        def ceiling(pressed: bool) -> Ceiling:
+            usual_tokens = gateway.usual.tokens(key.id, model, bounded=self._grows and not pressed)
             return ceilings.highest(course.chat, quotes, usual_tokens, prompt_tokens)
 
         wish = Wish(course.request_id, model, ceiling, self._reread, _line_of_lost(course, key))
@@ -42,7 +42,7 @@ class Funds:
             self._grows = False
             return hold
         gateway.payers.confirm(hold.parties)
-        afforded, wanted = hold.nanousd, ceiling()
+        afforded, wanted = hold.nanousd, ceiling(False)
         # with less than is usual there is no time to grow: then the provider is told to keep within what is held
         self._grows = self._grows and wanted.usual <= hold.nanousd < wanted.most
         if self._grows and hold.afford_nanousd is not None:

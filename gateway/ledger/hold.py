@@ -26,6 +26,7 @@ from gateway.ledger.store import (
 )
 from translators.errors import LLMError
 
+PRESSED = 0.5  # of its patience left: then a request makes do with less than it would like to begin with
 REREADS = 5  # how often a record may change, or a window turn, under one request
 SETTLE_PAUSES_S = (0.05, 0.2)  # between the tries to have a bill taken, before it is spooled
 SETTLE_S = 2.0  # for all of them: the client waits. A store that takes it after all takes it once
@@ -82,7 +83,8 @@ class Wish:
 
     request_id: str
     model: str
-    ceiling: Callable[[], Ceiling]  # asked at every try: what is usual may become known while the request waits
+    ceiling: Callable[[bool], Ceiling]  # asked at every try: what is usual may become known while the request waits;
+    # True: it has waited for long, and makes do with less
     reread: Reread
     line: bytes
 
@@ -119,16 +121,16 @@ class Ledger:
         "authentication" when the key is gone meanwhile. Raises StoreDown, unless nothing bounds the request.
         """
         trying = _Trying(self, parties, wish)
-        free = wish.ceiling().most <= 0  # what costs nothing waits for nobody
-        line = None if free or not self._lines.wait_s else self._lines.before(trying.counters())
+        free = wish.ceiling(False).most <= 0  # what costs nothing waits for nobody
+        line = None if free or not self.waits else self._lines.before(trying.counters())
         try:
-            answer = Refused("held", line) if line else await trying.ask(self._lines.wait_s > 0, False)
-            if isinstance(answer, Refused) and answer.reason == "held" and self._lines.wait_s > 0:
+            answer = Refused("held", line) if line else await trying.ask(1.0, False)
+            if isinstance(answer, Refused) and answer.reason == "held" and self.waits:
                 answer = await self._lines.wait(answer.name, trying.ask)
         except StoreDown:
             if trying.parties.bounded or not self._trusts(trying.parties):
                 raise
-            most = wish.ceiling().most
+            most = wish.ceiling(False).most
             return Hold(wish.request_id, trying.parties, wish.model, trying.counters(), most, self.now(), offline=True)
         if isinstance(answer, Refused):
             raise refusal(answer, trying.meters())
@@ -170,6 +172,11 @@ class Ledger:
     async def close(self) -> None:
         """Wait for what is still being given back."""
         await asyncio.gather(*self._leaving)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are lines to wait in."""
+        return self._lines.wait_s > 0
 
     def now(self) -> float:
         """Unix seconds on the store's clock, as far as it is known."""
@@ -243,11 +250,11 @@ class _Trying:
     def meters(self) -> tuple[Meter, ...]:
         return meters(self.parties.parties, self._wish.model)
 
-    async def ask(self, patient: bool, crowded: bool) -> Hold | Refused:
+    async def ask(self, patience: float, crowded: bool) -> Hold | Refused:
         ledger, wish = self._ledger, self._wish
         gone = False
         for _ in range(REREADS):
-            ask = self._made(patient, crowded)
+            ask = self._made(patience, crowded)
             began_s, renewed_s = ledger.now(), asyncio.get_running_loop().time()
             answer = await ledger.take(ask)
             if isinstance(answer, Granted):
@@ -267,8 +274,8 @@ class _Trying:
             raise LLMError("authentication", "The API key or its team is gone", code="key_expired")
         raise LLMError("unavailable", "The key kept changing while the request waited")
 
-    def _made(self, patient: bool, crowded: bool) -> Ask:
-        ceiling = self._wish.ceiling()
+    def _made(self, patience: float, crowded: bool) -> Ask:
+        ceiling = self._wish.ceiling(patience < PRESSED)
         return Ask(
             request_id=self._wish.request_id,
             standings=self.parties.standings,
@@ -277,7 +284,7 @@ class _Trying:
             usual_nanousd=ceiling.usual,
             most_nanousd=ceiling.most,
             whole=ceiling.whole and not crowded,
-            patient=patient,
+            patient=patience > 0 and self._ledger.waits,
             meters=self.meters(),
             tokens=ceiling.tokens,
             least_tokens=ceiling.least_tokens,

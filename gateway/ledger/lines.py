@@ -13,8 +13,8 @@ from gateway.ledger.store import Counter, Refused
 POLL_S = 0.05  # how often the head of a line asks again: a settle by another worker is not heard here
 
 Found = TypeVar("Found")
-# asks the store: whether the caller would rather wait than be content with less, and whether others wait behind it
-Asking = Callable[[bool, bool], Awaitable[Found | Refused]]
+# asks the store: what is left of the caller's patience (1: all, 0: it takes whatever there is), and whether others wait
+Asking = Callable[[float, bool], Awaitable[Found | Refused]]
 
 
 class Lines:
@@ -46,7 +46,7 @@ class Lines:
                 first = line[0] is ticket
                 if first:
                     ticket.clear()
-                    answer = await ask(True, len(line) > 1)
+                    answer = await ask(left / self.wait_s, len(line) > 1)
                     if not isinstance(answer, Refused) or answer.reason != "held":
                         return answer
                 try:
@@ -54,7 +54,7 @@ class Lines:
                         await ticket.wait()
                 except TimeoutError:
                     continue
-            return await ask(False, True)
+            return await ask(0.0, True)
         finally:
             line.remove(ticket)
             if line:

@@ -55,7 +55,9 @@ class Desk:
         await self.store.replace(self.key.model_copy(update={"version": self.key.version + 1, **fields}))
 
     async def hold(self, ledger: Ledger, id: str, ceiling: Ceiling = TIGHT) -> Hold:
-        return await ledger.reserve(self.parties(self.key), Wish(id, "small", lambda: ceiling, self.reread, b"{}"))
+        return await ledger.reserve(
+            self.parties(self.key), Wish(id, "small", lambda pressed: ceiling, self.reread, b"{}")
+        )
 
     async def reread(self) -> Parties:
         found = await self.store.get("key", "key_1")

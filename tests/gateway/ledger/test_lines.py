@@ -21,7 +21,7 @@ def test_only_the_head_of_a_line_asks_and_the_others_come_in_their_order() -> No
             return name
 
         def of(name: str) -> Asking[str]:
-            return lambda patient, crowded: ask(name)
+            return lambda patience, crowded: ask(name)
 
         names = ("first", "second", "third")
         waiting = [asyncio.ensure_future(lines.wait(COUNTER.name, of(name))) for name in names]
@@ -39,10 +39,10 @@ def test_who_leaves_a_line_lets_the_next_one_ask() -> None:
     async def run() -> object:
         lines = Lines(30)
 
-        async def never(patient: bool, crowded: bool) -> str | Refused:
+        async def never(patience: float, crowded: bool) -> str | Refused:
             return HELD
 
-        async def at_once(patient: bool, crowded: bool) -> str | Refused:
+        async def at_once(patience: float, crowded: bool) -> str | Refused:
             return "served"
 
         first = asyncio.ensure_future(lines.wait(COUNTER.name, never))
@@ -58,8 +58,8 @@ def test_who_leaves_a_line_lets_the_next_one_ask() -> None:
 
 def test_who_has_waited_long_enough_asks_for_whatever_there_is() -> None:
     async def run() -> object:
-        async def ask(patient: bool, crowded: bool) -> str | Refused:
-            return HELD if patient else "a little"
+        async def ask(patience: float, crowded: bool) -> str | Refused:
+            return HELD if patience else "a little"
 
         return await Lines(0.05).wait(COUNTER.name, ask)
 
