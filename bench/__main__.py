@@ -1,0 +1,144 @@
+"""`scripts/bench`: measures, prints the table row by row, keeps the results.
+
+scripts/bench                 all of the issue's table; the peers that are installed
+scripts/bench --quick         two minutes: shorter, fewer runs, without what takes long and without the peers
+scripts/bench --case NAME     one group of rows (given several times: several)
+scripts/bench --peers         the peers too, installed where they are missing
+scripts/bench --long          the growth over a million requests too
+scripts/bench peers           installs the peers, and measures nothing
+scripts/bench charts          draws results/latest.json into docs/
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from bench import answers, peers, rows, waits
+from bench.build import NoCompiler, built
+from bench.charts import draw
+from bench.gateways import Gateway
+from bench.load import Failed
+from bench.processes import CORES, NotStarted, busy_s, cpu_s
+from bench.rows import Row
+from bench.stand import FULL, QUICK, Given, Stand, stand
+from bench.table import keep, line, results
+
+CASES: dict[str, Callable[[Stand], Iterator[Row]]] = {
+    "unary": rows.whole_answers,
+    "streams": rows.streams,
+    "latency": waits.added_latency,
+    "first-token": waits.first_token,
+    "open-streams": waits.open_streams,
+    "beginnings": waits.beginnings,
+    "embedded": rows.embedded,
+    "sglang": rows.peer("sglang"),
+    "portkey": rows.peer("portkey"),
+    "litellm": rows.peer("litellm"),
+    "growth": waits.growth,
+}
+QUICK_CASES = ["unary", "streams", "latency", "first-token", "beginnings", "embedded"]
+NOISE = 0.03  # of a core: less is the system's own
+GIVEN_CASES = ["unary", "streams", "latency", "first-token", "open-streams"]
+
+
+def main() -> int:
+    """The exit status: 0, 1 where a row could not be measured, 2 where something is missing. No target counts."""
+    asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then too
+    try:
+        if asked.what == "charts":
+            print(*draw(), sep="\n")
+            return 0
+        if asked.what == "peers" or asked.peers:
+            complete = peers.install_all()
+            if asked.what == "peers":
+                return 0 if complete else 2
+        return measure(asked)
+    except (NoCompiler, NotStarted, peers.NotInstalled, FileNotFoundError) as missing:
+        print(f"scripts/bench: {missing}", file=sys.stderr)
+        return 2
+
+
+def arguments() -> argparse.Namespace:
+    """The command line, read."""
+    parser = argparse.ArgumentParser(
+        "scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=["run", "peers", "charts"], default="run")
+    parser.add_argument("--quick", action="store_true", help="two minutes")
+    parser.add_argument("--case", action="append", choices=CASES, metavar="NAME", help=", ".join(CASES))
+    parser.add_argument("--peers", action="store_true", help="the peers too, installed where they are missing")
+    parser.add_argument("--long", action="store_true", help="the growth over a million requests too")
+    other = parser.add_argument_group("another gateway in our place, on this machine, before the mock upstream")
+    other.add_argument("--url", help="its base URL, such as http://127.0.0.1:4000/v1")
+    other.add_argument("--pid", type=int, help="the process whose tree is measured")
+    other.add_argument("--key", default="none", help="the bearer token that it asks for")
+    other.add_argument("--model", default=answers.MODELS["openai"], help="a model that leads to the mock upstream")
+    other.add_argument("--upstream-port", type=int, default=18080, help="where the mock upstream is to listen")
+    asked = parser.parse_args()
+    if (asked.url is None) != (asked.pid is None):
+        parser.error("--url and --pid belong together")
+    return asked
+
+
+def given(asked: argparse.Namespace) -> Given | None:
+    """The gateway that was named, if one was."""
+    if asked.url is None:
+        return None
+    url = urlsplit(asked.url)
+    if url.hostname not in ("127.0.0.1", "localhost") or not url.port:
+        raise NotStarted(f"{asked.url}: the bench calls a port of 127.0.0.1, as it measures a process of this machine")
+    path, headers = f"{url.path.rstrip('/')}/chat/completions", {"authorization": f"Bearer {asked.key}"}
+    gateway = Gateway("given", "", url.port, asked.pid, headers, path, models={"openai": asked.model})
+    return Given(gateway, asked.upstream_port)
+
+
+def chosen(asked: argparse.Namespace) -> list[str]:
+    """The cases to run."""
+    if asked.case:
+        return list(asked.case)
+    names = GIVEN_CASES if asked.url else QUICK_CASES if asked.quick else [name for name in CASES if name != "growth"]
+    names = names + [name for name in peers.STARTED if asked.peers and name not in names]
+    return [*names, *(["growth"] if asked.long else [])]
+
+
+def measure(asked: argparse.Namespace) -> int:
+    """Runs the cases on one stand, and prints each row when it is there."""
+    if len(CORES) < 2:
+        print("there is one core: the gateway shares it with the load, and latencies say little", file=sys.stderr)
+    for program in ("upstream", "load"):
+        built(program)
+    told: list[Row] = []
+    failed = False
+    begun, others_s = time.monotonic(), busy_s() - cpu_s(os.getpid())
+    with stand(QUICK if asked.quick else FULL, given(asked)) as here:
+        ours = here.headgate
+        print(f"{ours.name} {ours.version}; nginx {here.nginx.version}; {ours.note}".rstrip("; "), flush=True)
+        for name in chosen(asked):
+            try:
+                for row in CASES[name](here):
+                    told.append(row)
+                    print(line(row), flush=True)
+            except (Failed, NotStarted) as error:
+                here.upstream.pace()
+                failed = True
+                told.append(Row(name, None, "", note=str(error)))
+                print(line(told[-1]), flush=True)
+        versions = {"headgate": here.headgate.version, "nginx": here.nginx.version}
+    others = (busy_s() - cpu_s(os.getpid()) - others_s) / (time.monotonic() - begun)
+    if others > NOISE:
+        print(f"\nnoisy: other programs took {others * 100:.0f} % of a core meanwhile")
+    whole = not (asked.quick or asked.case or asked.url)
+    kept = keep(results(told, "full" if whole else "quick" if asked.quick else "part", others, versions))
+    print(f"\n{sum(row.met is True for row in told)} of {len(told)} met; {kept}")
+    if whole:
+        draw()
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""upstream.c and load.c → two programs, compiled anew when the source has changed."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BUILT = HERE / "built"
+
+
+class NoCompiler(Exception):
+    """There is no C compiler here."""
+
+
+def built(name: str) -> Path:
+    """The path of the program made of bench/`name`.c. Raises NoCompiler, CalledProcessError."""
+    source, program = HERE / f"{name}.c", BUILT / name
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+        return program
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise NoCompiler("the bench needs a C compiler: `apt-get install gcc libc6-dev`, or your system's own")
+    BUILT.mkdir(exist_ok=True)
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)], check=True)
+    return program

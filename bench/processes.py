@@ -1,0 +1,149 @@
+"""Programs pinned to a core, and what they cost: CPU and memory of a whole process tree, from /proc."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+CORES = sorted(os.sched_getaffinity(0))
+WORKER_CORE, OTHER_CORE = CORES[0], CORES[-1]  # the gateway's; the upstream's, the load's and the store's
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+START_S = 90.0  # the slowest peer's imports take half a minute on a busy machine
+
+
+class NotStarted(Exception):
+    """A program ended, or did not listen in time; the message has the end of what it said."""
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def allow_many_files() -> None:
+    """As many open files as the system lets us have, for us and for what we start: a stream takes two."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def listens(port: int) -> bool:
+    """Whether the port accepts connections."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def cores_awake() -> Iterator[None]:
+    """Keeps both cores from halting, with a loop of the idle class on each, which gives way to anything else at once.
+
+    In a virtual machine a core that halts between two events of a stream is woken by the hypervisor, and that is
+    charged to whoever woke it or was woken: it doubles what nginx seems to need for a paced stream, and changes from
+    hour to hour.
+    """
+    with ExitStack() as stack:
+        for core in {WORKER_CORE, OTHER_CORE}:
+            loop = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=partial(_idle_class, core))
+            stack.callback(loop.wait)
+            stack.callback(loop.kill)
+        yield
+
+
+def _idle_class(core: int) -> None:
+    os.sched_setaffinity(0, {core})
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.setsid()
+    with suppress(FileNotFoundError):  # where each session is a group (sched(7), autogroup), the class counts within it
+        Path("/proc/self/autogroup").write_text("19")
+
+
+@contextmanager
+def running(
+    command: list[str], core: int, log: Path, ready: Callable[[], bool], env: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """The process id of `command`, pinned to `core`, once `ready` says so; ended, with its children, afterwards.
+
+    `env` is added to ours. What it prints goes to `log`. Raises NotStarted.
+    """
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # children inherit it
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + START_S
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                raise NotStarted(f"{command[0]} did not start: …{log.read_text(errors='replace')[-600:]}")
+            time.sleep(0.005)
+        yield process.pid
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its own session: what it left behind
+        process.wait()
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found, at = [pid], 0
+    while at < len(found):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            for task in Path(f"/proc/{found[at]}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+        at += 1
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process tree, in seconds: of what lives, and of children that were waited for.
+
+    The kernel states it twice. /proc/PID/stat has user and system apart, in ticks of 10 ms; a task's schedstat has
+    their sum in nanoseconds, but nothing of threads that ended. The finer one stands where it misses none of the other.
+    """
+    return sum(_own_cpu_s(each) for each in tree(pid))
+
+
+def _own_cpu_s(pid: int) -> float:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        tasks = [(task / "schedstat").read_text().split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it ended while we looked
+    user, system, of_children = int(stat[11]), int(stat[12]), int(stat[13]) + int(stat[14])
+    coarse, fine = (user + system) * TICK_S, sum(map(int, tasks)) / 1e9
+    return (fine if abs(coarse - fine) <= 2 * TICK_S else coarse) + of_children * TICK_S
+
+
+def busy_s() -> float:
+    """CPU that all programs of this machine have had, since it began."""
+    user, nice, system, _idle, _wait, irq, softirq, *_ = Path("/proc/stat").read_text().split("\n")[0].split()[1:]
+    return sum(map(int, (user, nice, system, irq, softirq))) * TICK_S
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process tree."""
+    total = 0
+    for each in tree(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            total += int(Path(f"/proc/{each}/statm").read_text().split()[1]) * PAGE_BYTES
+    return total

@@ -1,0 +1,84 @@
+"""The table as text, and the results as JSON with the machine, the versions and the commit."""
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.gateways import ROOT
+from bench.processes import CORES
+from bench.rows import Row
+
+RESULTS = Path(__file__).parent / "results"
+LATEST = RESULTS / "latest.json"
+
+
+def verdict(row: Row) -> str:
+    """`met`, or by how much it falls short."""
+    if row.figure is None:
+        return "not measured"
+    if row.met:
+        return "met"
+    target = row.at_most if row.at_most is not None else row.at_least
+    assert target, "a row that is not met has a target"
+    off = row.figure / target - 1 if row.at_most is not None else 1 - row.figure / target
+    return f"short by {off * 100:.0f} %"
+
+
+def figure(row: Row) -> str:
+    """The figure with its unit, three digits."""
+    return "–" if row.figure is None else f"{row.figure:.3g} {row.unit}"
+
+
+def target(row: Row) -> str:
+    """The target in the figure's unit."""
+    if row.at_most is not None:
+        return f"≤ {row.at_most:g}"
+    return "" if row.at_least is None else f"≥ {row.at_least:g}"
+
+
+def line(row: Row) -> str:
+    """One row, as it is printed when it is there."""
+    return f"{row.work:<66} {figure(row):>14} {target(row):>7}  {verdict(row):<16} {row.note}".rstrip()
+
+
+def results(rows: list[Row], how: str, others: float, versions: dict[str, str]) -> dict[str, Any]:
+    """Everything of a run, for JSON."""
+    about = Path("/proc/cpuinfo").read_text().splitlines()
+    model = [each.partition(":")[2].strip() for each in about if each.startswith("model name")]
+    return {
+        "commit": commit(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "how": how,
+        "others": round(others, 3),  # cores that other programs took meanwhile
+        "machine": {
+            "cpu": model[0] if model else platform.machine(),
+            "cores": len(CORES),
+            "kernel": platform.release(),
+        },
+        "versions": {"python": sys.version.split()[0], **versions},
+        "rows": [asdict(row) | {"met": row.met} for row in rows],
+    }
+
+
+def commit() -> str:
+    """Of this checkout; `-dirty` behind it where files have changed."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True
+    )
+    return told.stdout.strip() or "unknown"
+
+
+def keep(told: dict[str, Any]) -> Path:
+    """Written to results/<commit>.json, and, if all of the table was measured, to results/latest.json."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    path = RESULTS / f"{told['commit']}.json"
+    path.write_text(text)
+    if told["how"] == "full":
+        LATEST.write_text(text)
+    return path

@@ -1,0 +1,111 @@
+"""The rows that are not CPU: what a caller waits for, what memory is held, how soon it is up."""
+
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+from bench import load
+from bench.answers import EVENTS
+from bench.gateways import PACE_MS, Gateway, Headgate, headgate_as
+from bench.load import Work
+from bench.processes import WORKER_CORE, rss_bytes, running
+from bench.rows import Row
+from bench.stand import Stand
+
+MB = 1e6
+OPEN = 512  # streams at once, while new ones come
+STALL_MS = 250.0  # a stream that is silent for so long, at a pace of 20 ms, stood still
+SLOW_STREAMS, SLOW_PACE_MS, SLOW_RATE = 5000, 500, 500
+GROWTH_WARM, GROWTH_REQUESTS = 50_000, 1_000_000
+
+
+def _direct(stand: Stand, **how: Any) -> Work:
+    return stand.nginx.work("openai", how.pop("streamed"), **how)
+
+
+def added_latency(stand: Stand) -> Iterator[Row]:
+    """One request at a time: through the gateway, less straight to the upstream."""
+    added: dict[str, list[float]] = {"p50": [], "p99": []}
+    how = {"concurrency": 1, "seconds": stand.scale.seconds}
+    ours, straight = stand.headgate.work("openai", False, **how), _direct(stand, streamed=False, **how)
+    load.run(ours, stand.headgate.port, stand.folder)
+    for _ in range(stand.scale.pairs):
+        direct = load.run(straight, stand.upstream.port, stand.folder).latency_ms
+        through = load.run(ours, stand.headgate.port, stand.folder).latency_ms
+        for point, differences in added.items():
+            differences.append(through[point] - direct[point])
+    for point, at_most in (("p50", 0.35), ("p99", 1.0)):
+        each = [round(difference, 3) for difference in added[point]]
+        work = f"added latency, unary, one at a time, {point}"
+        yield Row(work, median(added[point]), "ms", at_most=at_most, detail={"ms": each})
+
+
+def first_token(stand: Stand) -> Iterator[Row]:
+    """Streams arrive at an even rate, each so long that 512 are open: the first content, less the upstream's."""
+    events, seconds = stand.scale.first_token_events, stand.scale.first_token_s
+    lasting_s = events * PACE_MS / 1000
+    rate = OPEN / lasting_s
+    stand.upstream.pace(PACE_MS, events)
+    how = {"rate": rate, "warm": lasting_s, "seconds": lasting_s + seconds}
+    direct = load.run(_direct(stand, streamed=True, rate=rate, seconds=1.0), stand.upstream.port, stand.folder)
+    through = load.run(stand.headgate.work("openai", True, **how), stand.headgate.port, stand.folder)
+    stand.upstream.pace()
+    added = through.first_content_ms["p99"] - direct.first_content_ms["p99"]
+    what = f"{OPEN} open paced streams, {rate:.0f} more a second"
+    detail = {"through": through.first_content_ms, "direct": direct.first_content_ms}
+    yield Row(f"added time to first token, p99, {what}", added, "ms", at_most=5, detail=detail)
+    note = f"straight from the upstream {direct.widest_gap_ms:.0f} ms"
+    yield Row("the longest silence within one of them", through.widest_gap_ms, "ms", at_most=STALL_MS, note=note)
+
+
+def open_streams(stand: Stand) -> Iterator[Row]:
+    """Slow streams held open by one worker, and its memory at the height of it."""
+    stand.upstream.pace(SLOW_PACE_MS)
+    assert SLOW_STREAMS / SLOW_RATE < EVENTS * SLOW_PACE_MS / 1000, "the first would have ended before the last began"
+    work = stand.headgate.work("openai", True, rate=SLOW_RATE, seconds=SLOW_STREAMS / SLOW_RATE)
+    most = 0
+    with load.begun(work, stand.headgate.port, stand.folder) as process:
+        while process.poll() is None:
+            most = max(most, rss_bytes(stand.headgate.pid))
+            time.sleep(0.2)
+        done = load.read(process.communicate()[0])
+    stand.upstream.pace()
+    note = f"all {done.done} answered whole"
+    yield Row(f"memory with {SLOW_STREAMS} slow streams open", most / MB, "MB", at_most=400, note=note)
+
+
+def beginnings(stand: Stand) -> Iterator[Row]:
+    """From the command to the first answer to a caller, and the memory of a worker that has given one."""
+    times: list[float] = []
+    memory: list[float] = []
+    for _ in range(3):
+        ours = headgate_as(stand.upstream, stand.folder, stand.redis[0])
+        work = Gateway("headgate", "", ours.port, 0, stand.headgate.headers).work("openai", False, requests=1)
+        begun = time.monotonic()
+        with running(ours.command, WORKER_CORE, ours.log, _answers(ours, work, stand), ours.env) as pid:
+            times.append(time.monotonic() - begun)
+            memory.append(rss_bytes(pid) / MB)
+    yield Row("start to first answer", median(times), "s", at_most=1, detail={"s": times})
+    yield Row("memory of an idle worker", median(memory), "MB", at_most=90, detail={"MB": memory})
+
+
+def _answers(ours: Headgate, work: Work, stand: Stand) -> Any:
+    def once() -> bool:
+        if not ours.listens():
+            return False
+        load.run(work, ours.port, stand.folder)
+        return True
+
+    return once
+
+
+def growth(stand: Stand) -> Iterator[Row]:
+    """What a million requests leave behind, after the first fifty thousand."""
+    how: dict[str, Any] = {"concurrency": 64}
+    load.run(stand.headgate.work("openai", False, requests=GROWTH_WARM, **how), stand.headgate.port, stand.folder)
+    before = rss_bytes(stand.headgate.pid)
+    rest = GROWTH_REQUESTS - GROWTH_WARM
+    load.run(stand.headgate.work("openai", False, requests=rest, **how), stand.headgate.port, stand.folder)
+    grown = (rss_bytes(stand.headgate.pid) - before) / MB
+    yield Row(f"growth of memory over {GROWTH_REQUESTS:,} requests", grown, "MB", at_most=5)

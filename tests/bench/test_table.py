@@ -1,0 +1,50 @@
+"""Verdicts, the table's lines, and the charts."""
+
+import xml.etree.ElementTree
+from typing import Any
+
+import pytest
+
+from bench.charts import charts, costs
+from bench.rows import Row
+from bench.table import line, results, verdict
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (Row("w", 6.0, "×", at_most=6), "met"),
+        (Row("w", 9.0, "×", at_most=6), "short by 50 %"),
+        (Row("w", 80.0, "×", at_least=80), "met"),
+        (Row("w", 60.0, "×", at_least=80), "short by 25 %"),
+        (Row("w", None, "×", at_least=80), "not measured"),
+    ],
+)
+def test_a_verdict_says_by_how_much(row: Row, said: str) -> None:
+    assert verdict(row) == said
+    assert said in line(row)
+
+
+def measured(work: str, **us: float) -> Row:
+    return Row(work, 1.0, "×", detail={"us": us, "store_us": {}, "ratios": []})
+
+
+ROWS = [
+    measured("unary, OpenAI to openai, 16 at once", headgate=105.0, nginx=18.0),
+    measured("unary, OpenAI to gemini, 16 at once", headgate=140.0, nginx=17.0),
+    measured("unary, OpenAI to openai, 64 at once", headgate=99.0, nginx=18.0),
+    measured("stream of 64 paced events, OpenAI to openai, 64 at once", headgate=1200.0, nginx=850.0),
+    measured("beside litellm 1.0: unary, 16 at once", litellm=9500.0, headgate=105.0),
+    Row("memory of an idle worker", 80.0, "MB", at_most=90),
+]
+
+
+def test_the_charts_show_each_gateway_once() -> None:
+    told: dict[str, Any] = results(ROWS, "full", 0.0, {})
+    assert list(costs(told, streamed=False)) == ["nginx", "headgate → openai", "headgate → gemini", "litellm"]
+    assert costs(told, streamed=False)["headgate → openai"] == 105.0
+    assert list(costs(told, streamed=True)) == ["nginx", "headgate → openai"]
+    for text in charts(told).values():
+        drawing = xml.etree.ElementTree.fromstring(text)
+        widths = [float(bar.get("width", "0")) for bar in drawing.iter("{http://www.w3.org/2000/svg}rect")]
+        assert widths == sorted(widths) and widths[0] > 0
