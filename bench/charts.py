@@ -33,7 +33,7 @@ def costs(told: dict[str, Any], streamed: bool) -> dict[str, float]:
     found: dict[str, float] = {}
     for row in told["rows"]:
         us = row["detail"].get("us", {})
-        if ("stream" in row["work"]) != streamed or ("64 at once" in row["work"] and not streamed):
+        if ("stream" in row["work"]) != streamed or ("64 at once" in row["work"]) != streamed:
             continue
         for name, cost in us.items():
             if name == "headgate" and "OpenAI to" in row["work"]:

@@ -37,10 +37,10 @@ class Upstream:
     pid: int
     folder: Path
 
-    def pace(self, ms: int = PACE_MS, events: int = answers.EVENTS) -> None:
-        """Of the streams that begin from now on; 0 is as fast as may be."""
+    def pace(self, ms: int = PACE_MS, events: int = answers.EVENTS, in_step: bool = False) -> None:
+        """Of the streams that begin from now on; 0 is as fast as may be. In step: all are due at the same moments."""
         answers.write(self.folder, events)
-        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/control/{ms}", timeout=10).read()
+        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/control/{ms}/{in_step:d}", timeout=10).read()
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -42,30 +40,6 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def cores_awake() -> Iterator[None]:
-    """Keeps both cores from halting, with a loop of the idle class on each, which gives way to anything else at once.
-
-    In a virtual machine a core that halts between two events of a stream is woken by the hypervisor, and that is
-    charged to whoever woke it or was woken: it doubles what nginx seems to need for a paced stream, and changes from
-    hour to hour.
-    """
-    with ExitStack() as stack:
-        for core in {WORKER_CORE, OTHER_CORE}:
-            loop = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=partial(_idle_class, core))
-            stack.callback(loop.wait)
-            stack.callback(loop.kill)
-        yield
-
-
-def _idle_class(core: int) -> None:
-    os.sched_setaffinity(0, {core})
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    os.setsid()
-    with suppress(FileNotFoundError):  # where each session is a group (sched(7), autogroup), the class counts within it
-        Path("/proc/self/autogroup").write_text("19")
 
 
 @contextmanager

@@ -3,9 +3,10 @@
  *     upstream PORT FOLDER
  *
  * FOLDER holds <dialect>.json, sent whole, and <dialect>.sse, whose events (a blank line ends each) are sent one by one,
- * a chunk and a system call each. GET /control/PACE_MS reads the folder again and sets the pace of the streams that begin
- * from then on; 0 is as fast as may be. The first event goes out at once; one wait, behind the fifth, is a random part of the
- * pace, so that streams that begin together do not stay in step (and the time to their first content can be compared).
+ * a chunk and a system call each. GET /control/PACE_MS/STEP reads the folder again and sets the pace of the streams that
+ * begin from then on; 0 is as fast as may be. The first event goes out at once. With STEP 0 each stream keeps its own time:
+ * one wait, behind the fifth event, is a random part of the pace, so that streams that begin together do not stay in step
+ * (and the time to their first content can be compared). With 1 the events of all of them are due at the same moments.
  *
  * One thread, one epoll, one wheel of timers: a slot every TICK_NS, streams linked into the slot in which they are due.
  */
@@ -57,7 +58,7 @@ static Dialect dialects[] = {
 };
 enum { DIALECTS = sizeof dialects / sizeof *dialects };
 
-static int poller, clock_fd, pace_ticks, running;
+static int poller, clock_fd, pace_ticks, in_step, running;
 static int64_t started_ns, tick; /* every slot up to `tick` has been served */
 static Conn *wheel[SLOTS];
 
@@ -78,8 +79,7 @@ static Bytes file(const char *folder, const char *name, const char *kind) {
     Bytes text = {malloc(16 << 20), 0};
     text.length = fread(text.at, 1, (16 << 20) - 1, f);
     text.at[text.length] = 0;
-    fclose(f);
-    return text;
+    return fclose(f), text;
 }
 
 static Bytes joined(const char *head, size_t head_length, const char *body, size_t length, const char *end) {
@@ -184,7 +184,8 @@ static void advance(Conn *c) {
             return;
         }
     } while (!c->pace_ticks);
-    link_up(c, c->due_tick + (c->next == OUT_OF_STEP ? 1 + random() % c->pace_ticks : c->pace_ticks));
+    int64_t due = c->due_tick + (c->next == OUT_OF_STEP ? 1 + random() % c->pace_ticks : c->pace_ticks);
+    link_up(c, in_step ? due - due % c->pace_ticks : due);
 }
 
 /* What is no call of a model gets a list of models: routers ask for that, and for health. */
@@ -200,8 +201,8 @@ static void answer(Conn *c, const char *folder, size_t body_at) {
     }
     size_t line = strstr(c->in, "\r\n") - c->in, length = c->have - body_at;
     char *body = c->in + body_at;
-    if (!strncmp(c->in, "GET /control/", 13)) {
-        int ms = atoi(c->in + 13);
+    int ms;
+    if (sscanf(c->in, "GET /control/%d/%d", &ms, &in_step) == 2) {
         read_answers(folder);
         pace_ticks = (ms > PACE_MAX_MS ? PACE_MAX_MS : ms) * 1000000LL / TICK_NS;
     }
@@ -217,8 +218,7 @@ static void answer(Conn *c, const char *folder, size_t body_at) {
     }
     if (!running) tick = (now_ns() - started_ns) / TICK_NS; /* the wheel stood still */
     c->script = dialects[found].script;
-    c->next = 0;
-    c->pace_ticks = pace_ticks;
+    c->next = 0, c->pace_ticks = pace_ticks;
     c->due_tick = tick;
     advance(c);
 }
