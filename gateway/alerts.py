@@ -2,60 +2,63 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from uuid import uuid4
 
 import orjson
 
 from gateway.fetch import post
-from gateway.ledger.store import Bill, Counter, Settled
+from gateway.ledger.store import Bill, Counter, Settled, Store, StoreDown
 
-MOST_AT_ONCE = 20  # posts on their way; what comes beyond these is in the log alone
+MOST_AT_ONCE = 100  # alerts on their way; what comes beyond these is told by a later settle
+MOST_TOLD = 20_000  # that a worker keeps in mind
+TOLD_S = 400 * 86_400.0  # for how long the store knows that somebody was told; windows are shorter, or told again
 
 log = logging.getLogger("headgate")
 
 
-def crossed(bill: Bill, settled: Settled) -> tuple[Counter, ...]:
-    """The counters whose soft cap this very settle passed: of all settles on a counter, one does."""
-    return tuple(counter for counter, _ in _crossings(bill, settled))
-
-
-def _crossings(bill: Bill, settled: Settled) -> Iterator[tuple[Counter, int]]:
-    for counter, spent in zip(bill.counters, settled.spent, strict=False):  # a second settle has no sums
-        soft = counter.soft_nanousd
-        if settled.first and soft is not None and spent - bill.cost_nanousd < soft <= spent:
-            yield counter, spent
-
-
 class Alerts:
-    """Tells the log, and `url` if there is one."""
+    """Tells the log, and `url` if there is one. Of all settles past a soft cap, by any worker, one tells."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, store: Store) -> None:
         self._url = url
-        self._posts: set[asyncio.Task[None]] = set()
+        self._store = store
+        self._told: dict[tuple[str, int], None] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def tell(self, bill: Bill, settled: Settled) -> None:
-        """Say which soft caps the settle of `bill` passed, if any. Returns at once; never raises."""
-        for counter, spent in _crossings(bill, settled):
-            line = orjson.dumps(
-                {
-                    "alert": "soft_budget",
-                    "scope": counter.scope,
-                    "window": counter.window,
-                    "soft_nanousd": counter.soft_nanousd,
-                    "spent_nanousd": spent,
-                    "request_id": bill.request_id,
-                }
-            )
-            log.warning("%s", line.decode())
-            if self._url and len(self._posts) < MOST_AT_ONCE:
-                task = asyncio.ensure_future(self._post(line))
-                self._posts.add(task)
-                task.add_done_callback(self._posts.discard)
+        """Say which soft caps have been passed, if that is new. Returns at once; never raises."""
+        for counter, spent in zip(bill.counters, settled.spent, strict=False):  # a second settle has no sums
+            for soft in counter.softs_nanousd:
+                known = (counter.name, soft)
+                if soft <= spent and known not in self._told and len(self._under_way) < MOST_AT_ONCE:
+                    self._told[known] = None
+                    if len(self._told) > MOST_TOLD:
+                        del self._told[next(iter(self._told))]
+                    task = asyncio.ensure_future(self._tell(bill, counter, soft, spent))
+                    self._under_way.add(task)
+                    task.add_done_callback(self._under_way.discard)
 
     async def close(self) -> None:
         """Wait for what is on its way."""
-        await asyncio.gather(*self._posts)
+        await asyncio.gather(*self._under_way)
 
-    async def _post(self, line: bytes) -> None:
-        if why := await post(self._url, line):
+    async def _tell(self, bill: Bill, counter: Counter, soft: int, spent: int) -> None:
+        try:
+            if not await self._store.lock(f"alert:{counter.name}:{soft}", uuid4().hex, TOLD_S):
+                return  # another worker was first
+        except StoreDown:
+            self._told.pop((counter.name, soft), None)
+            return
+        line = orjson.dumps(
+            {
+                "alert": "soft_budget",
+                "scope": counter.scope,
+                "window": counter.window,
+                "soft_nanousd": soft,
+                "spent_nanousd": spent,
+                "request_id": bill.request_id,
+            }
+        )
+        log.warning("%s", line.decode())
+        if self._url and (why := await post(self._url, line)):
             log.warning("alert_url did not take this alert (%s): %s", why, line.decode())

@@ -106,7 +106,7 @@ async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> 
     at_the_end.push_async_callback(spool.close)
     fetcher = Fetcher(settings.fetch_allow, settings.fetch_max_bytes, settings.fetch_timeout_s)
     at_the_end.push_async_callback(fetcher.close)
-    alerts = Alerts(settings.alert_url.get_secret_value() if settings.alert_url else "")
+    alerts = Alerts(settings.alert_url.get_secret_value() if settings.alert_url else "", store)
     at_the_end.push_async_callback(alerts.close)
     payers = Payers(store, settings.offline_key_s)
     ledger = Ledger(

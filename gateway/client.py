@@ -16,7 +16,7 @@ STREAM_HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # nginx would hold small events back
 }
-MAX_RETRY_AFTER_S = 86_400
+MAX_RETRY_AFTER_S = 2 * 86_400  # a limit a day may take a little over one
 JSON = {"content-type": "application/json"}
 
 

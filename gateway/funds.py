@@ -10,7 +10,7 @@ from gateway.gateway import Gateway
 from gateway.growth import Growing, can_grow
 from gateway.ledger.hold import Ceiling, Hold, Reread, Wish
 from gateway.ledger.journal import line
-from gateway.ledger.parties import Parties
+from gateway.ledger.parties import Parties, names_of
 from gateway.ledger.store import Bill, Record, Refused, StoreDown
 from gateway.prices.estimate import prompt_estimate
 
@@ -36,7 +36,9 @@ class Funds:
             usual_tokens = gateway.usual.tokens(key.id, model, bounded=self._grows and not pressed)
             return ceilings.highest(course.chat, quotes, usual_tokens, prompt_tokens)
 
-        wish = Wish(course.request_id, model, ceiling, self._reread, _line_of_lost(course, key))
+        # a route is no way around a cap on a model: it counts by the target that is asked first as well
+        names = names_of(model, course.targets[0].name)
+        wish = Wish(course.request_id, names, ceiling, self._reread, _line_of_lost(course, key))
         self.hold = hold = await gateway.ledger.reserve(parties, wish)
         if hold.offline:  # nothing is held, since nothing bounds it: its answer may be of any length
             self._grows = False

@@ -106,10 +106,14 @@ def end_user_of(chat: Json) -> str | None:
 
 def tags_of(headers: Iterable[tuple[bytes, bytes]], key: Record) -> tuple[str, ...]:
     """The key's own tags, and those of the header `x-headgate-tags` (with commas between). Raises LLMError."""
-    given = dict(headers).get(TAGS)
-    if given is None:
+    given = b",".join(value for name, value in headers if name == TAGS)
+    if not given:
         return key.tags
-    named = [tag for word in given.decode("latin-1").split(",") if (tag := word.strip())]
+    try:
+        text = given.decode()
+    except UnicodeDecodeError:
+        text = given.decode("latin-1")  # what HTTP's headers are by the book
+    named = [tag for word in text.split(",") if (tag := word.strip())]
     tags = tuple(dict.fromkeys((*key.tags, *named)))
     if len(named) > MAX_TAGS or any(len(tag) > MAX_TAG or not tag.isprintable() for tag in named):
         message = f"`x-headgate-tags` takes up to {MAX_TAGS} tags of up to {MAX_TAG} characters each"

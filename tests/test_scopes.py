@@ -21,7 +21,8 @@ providers:
   openai: {{dialect: openai, base_url: "{url}/v1", api_key: k}}
 routes:
   small: openai/small
-  big: openai/small
+  big: openai/large
+  other: openai/small
 wait_s: 0
 """
 ENOUGH = HELLO | {"max_tokens": 40}  # costs 350 µ$, and wants 420 to be free
@@ -31,7 +32,7 @@ ENOUGH = HELLO | {"max_tokens": 40}  # costs 350 µ$, and wants 420 to be free
 def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
     routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
     routes.write_text(ROUTES.format(url=upstream.url))
-    pricing.write_text(PRICES)
+    pricing.write_text(PRICES + "  large: {input: 2.5, output: 10, source: made, as_of: 2026-11-20}\n")
     upstream.handler = lambda _: json_reply(200, ANSWER)
     with in_thread(routes, store_env, pricing) as running:
         yield running
@@ -97,6 +98,7 @@ def test_a_cap_may_be_on_some_models_alone(gateway: Running) -> None:
     key = gateway.new_key(budgets=[{"max_budget": "0.001", "model": "sm*"}])
     assert spends(gateway, key, ENOUGH) == 2
     assert spends(gateway, key, ENOUGH | {"model": "openai/small"}) == 0  # by its provider's name as well
+    assert spends(gateway, key, ENOUGH | {"model": "other"}) == 0  # and by a route that leads there
     assert spends(gateway, key, ENOUGH | {"model": "big"}, times=3) == 3
     assert "for sm*" in error_of(gateway.chat(key, ENOUGH))["message"]
 

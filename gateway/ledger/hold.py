@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway.alerts import Alerts
 from gateway.ledger.lines import Lines
-from gateway.ledger.parties import Parties, counters, meters
+from gateway.ledger.parties import Names, Parties, counters, meters
 from gateway.ledger.refusals import refusal
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import (
@@ -52,7 +52,7 @@ class Hold:
 
     request_id: str
     parties: Parties
-    model: str
+    names: Names
     counters: tuple[Counter, ...]
     nanousd: int
     began_s: float
@@ -82,7 +82,7 @@ class Wish:
     """Who asks for a hold, for what. `line` is the journal's, should the worker die with the hold."""
 
     request_id: str
-    model: str
+    names: Names  # of the model
     ceiling: Callable[[bool], Ceiling]  # asked at every try: what is usual may become known while the request waits;
     # True: it has waited for long, and makes do with less
     reread: Reread
@@ -131,7 +131,7 @@ class Ledger:
             if trying.parties.bounded or not self._trusts(trying.parties):
                 raise
             most = wish.ceiling(False).most
-            return Hold(wish.request_id, trying.parties, wish.model, trying.counters(), most, self.now(), offline=True)
+            return Hold(wish.request_id, trying.parties, wish.names, trying.counters(), most, self.now(), offline=True)
         if isinstance(answer, Refused):
             raise refusal(answer, trying.meters())
         self.live[wish.request_id] = answer
@@ -145,6 +145,8 @@ class Ledger:
         if hold.offline:
             return Granted(hold.nanousd)
         for _ in range(REREADS):
+            caps = {each.name: each for each in counters(hold.parties.parties, hold.names, hold.began_s, self.now())}
+            hold.counters = tuple(caps.get(each.name) or replace(each, cap_nanousd=None) for each in hold.counters)
             answer = await self._store.grow(
                 Growth(
                     *(hold.request_id, hold.parties.standings, hold.counters),
@@ -157,8 +159,6 @@ class Ledger:
             if answer.reason != "stale":
                 return answer
             hold.parties = await reread()
-            caps = {each.name: each for each in counters(hold.parties.parties, hold.model, hold.began_s)}
-            hold.counters = tuple(caps.get(each.name) or replace(each, cap_nanousd=None) for each in hold.counters)
         return Refused("held")
 
     async def settle(self, bill: Bill, *, offline: bool = False) -> Settled:
@@ -245,10 +245,10 @@ class _Trying:
         self._wish = wish
 
     def counters(self) -> tuple[Counter, ...]:
-        return counters(self.parties.parties, self._wish.model, self._ledger.now())
+        return counters(self.parties.parties, self._wish.names, self._ledger.now())
 
     def meters(self) -> tuple[Meter, ...]:
-        return meters(self.parties.parties, self._wish.model)
+        return meters(self.parties.parties, self._wish.names)
 
     async def ask(self, patience: float, crowded: bool) -> Hold | Refused:
         ledger, wish = self._ledger, self._wish
@@ -259,7 +259,7 @@ class _Trying:
             answer = await ledger.take(ask)
             if isinstance(answer, Granted):
                 return Hold(
-                    *(wish.request_id, self.parties, wish.model, ask.counters, answer.nanousd, began_s),
+                    *(wish.request_id, self.parties, wish.names, ask.counters, answer.nanousd, began_s),
                     *(answer.afford_nanousd, answer.tokens, ask.meters, answer.levels),
                     renewed_s=renewed_s,
                 )

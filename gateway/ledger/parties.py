@@ -1,6 +1,7 @@
 """Who pays for a request, and what that makes it count against: records → counters, meters, standings."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.ledger.store import Budget, Counter, Measure, Meter, Record, Standing
@@ -8,6 +9,8 @@ from gateway.ledger.windows import TOTAL, Window, window
 from gateway.prices.price_list import covers
 
 _MEASURES: tuple[Measure, ...] = ("rpm", "tpm", "rpd", "tpd", "parallel")
+
+Names = frozenset[str]  # of one model, see names_of
 
 
 class Party(NamedTuple):
@@ -41,9 +44,15 @@ class Parties(NamedTuple):
         )
 
 
-def concerns(pattern: str | None, model: str) -> bool:
-    """Whether a cap or limit for the models of `pattern` is about a request for `model`, by itself or at a provider."""
-    return pattern is None or covers(pattern, model) or covers(pattern, model.partition("/")[2])
+@lru_cache(maxsize=4096)
+def names_of(*models: str) -> Names:
+    """Every name by which a cap may mean these models: as they stand, behind the provider, behind the publisher."""
+    return frozenset(name for model in models for name in (model, model.partition("/")[2], model.rpartition("/")[2]))
+
+
+def concerns(pattern: str | None, names: Names) -> bool:
+    """Whether a cap or limit for the models of `pattern` is about a request for the model of these names."""
+    return pattern is None or any(covers(pattern, name) for name in names)
 
 
 def scope_of(scope: str, pattern: str | None) -> str:
@@ -51,12 +60,14 @@ def scope_of(scope: str, pattern: str | None) -> str:
     return scope if pattern is None else f"{pattern}@{scope}"
 
 
-def counters(parties: Sequence[Party], model: str, now_s: float) -> tuple[Counter, ...]:
-    """What a request for `model` adds to: per party its whole life, and one counter for each window of a budget.
+def counters(parties: Sequence[Party], names: Names, began_s: float, now_s: float | None = None) -> tuple[Counter, ...]:
+    """What a request that began at `began_s` adds to: per party its whole life, and one for each window of a budget.
 
-    Of several caps on one window the tightest holds, and it refuses if any of them does.
+    Of several caps on one window the tightest holds, and it refuses if any of them does. The caps are those of `now_s`
+    (None: of the beginning), since a raise may end under a request.
     """
-    return tuple(counter for party in parties for counter in _of_party(party, model, now_s))
+    at_s = began_s if now_s is None else now_s
+    return tuple(counter for party in parties for counter in _of_party(party, names, began_s, at_s))
 
 
 def budget_window(budget: Budget, now_s: float) -> Window:
@@ -69,11 +80,11 @@ def cap(budget: Budget, now_s: float) -> int:
     return budget.max_nanousd + (budget.raised_nanousd if now_s < budget.raised_until else 0)
 
 
-def _of_party(party: Party, model: str, now_s: float) -> Iterator[Counter]:
+def _of_party(party: Party, names: Names, began_s: float, now_s: float) -> Iterator[Counter]:
     found: dict[tuple[str, Window], list[Budget]] = {(party.scope, Window(TOTAL, 0.0, 0.0)): []}
     for budget in party.record.budgets:
-        if concerns(budget.model, model):
-            place = scope_of(party.scope, budget.model), budget_window(budget, now_s)
+        if concerns(budget.model, names):
+            place = scope_of(party.scope, budget.model), budget_window(budget, began_s)
             found.setdefault(place, []).append(budget)
     for (scope, (id, start_s, end_s)), budgets in found.items():
         hard = [budget for budget in budgets if not budget.soft]
@@ -84,19 +95,19 @@ def _of_party(party: Party, model: str, now_s: float) -> Iterator[Counter]:
             end_s=end_s,
             cap_nanousd=min((cap(budget, now_s) for budget in hard), default=None),
             on_cap="refuse" if any(budget.on_cap == "refuse" for budget in hard) else "clamp",
-            soft_nanousd=min((cap(budget, now_s) for budget in budgets if budget.soft), default=None),
+            softs_nanousd=tuple(sorted({cap(budget, now_s) for budget in budgets if budget.soft})),
         )
 
 
-def meters(parties: Sequence[Party], model: str) -> tuple[Meter, ...]:
-    """The limits that a request for `model` counts against; of several on one measure the tightest."""
-    return tuple(meter for party in parties for meter in _meters_of(party, model))
+def meters(parties: Sequence[Party], names: Names) -> tuple[Meter, ...]:
+    """The limits that a request for the model of these names counts against; of several on one measure the tightest."""
+    return tuple(meter for party in parties for meter in _meters_of(party, names))
 
 
-def _meters_of(party: Party, model: str) -> Iterator[Meter]:
+def _meters_of(party: Party, names: Names) -> Iterator[Meter]:
     found: dict[tuple[str, Measure], int] = {}
     for limits in party.record.limits:
-        if concerns(limits.model, model):
+        if concerns(limits.model, names):
             for measure in _MEASURES:
                 limit: int | None = getattr(limits, measure)
                 if limit is not None:

@@ -2,12 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from math import ceil
 
 from gateway.ledger.store import Level, Meter, Refused
 from translators.errors import LLMError
 
 _WHOSE = {"org": "the organisation", "team": "this team", "key": "this key", "user": "this end user"}
-_SPAN = {"rpm": "requests a minute", "rpd": "requests a day", "tpm": "tokens a minute", "tpd": "tokens a day"}
+_SPAN = {
+    "parallel": "requests at once",
+    "rpm": "requests a minute",
+    "rpd": "requests a day",
+    "tpm": "tokens a minute",
+    "tpd": "tokens a day",
+}
 _SCOPE = re.compile(r"(?:(.*?)@)??(org|team|key|user|tag):(.*)", re.DOTALL)
 _STOP = {"x-should-retry": "false"}
 
@@ -25,7 +32,7 @@ def refusal(answer: Refused, meters: Sequence[Meter]) -> LLMError:
 
 def _over_a_limit(answer: Refused, meter: Meter) -> LLMError:
     whose = whose_is(meter.scope)
-    if meter.measure == "parallel":
+    if meter.measure == "parallel" and answer.reason == "rate":
         message = f"{_capital(whose)} may have {meter.limit} requests running at once, and has"
         return LLMError("rate_exceeded", message, retry_after_s=answer.retry_after_s)
     allowed = f"{whose} is limited to {meter.limit} {_SPAN[meter.measure]}"
@@ -33,7 +40,7 @@ def _over_a_limit(answer: Refused, meter: Meter) -> LLMError:
         return LLMError("rate_exceeded", f"This request alone is larger: {allowed}", headers=_STOP)
     return LLMError(
         "rate_exceeded",
-        f"{_capital(allowed)}: try again in {answer.retry_after_s:.0f} s",
+        f"{_capital(allowed)}: try again in {ceil(answer.retry_after_s)} s",
         retry_after_s=answer.retry_after_s,
         headers=rate_headers([meter], [Level(meter.limit, answer.retry_after_s)]),
     )

@@ -18,9 +18,9 @@ def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
 
     `balances` holds (spent, held) per counter of the ask. Every uncapped counter fits everything, and what costs
     nothing fits everywhere. A cap with `refuse` takes the ceiling or nothing. Otherwise a request takes its ceiling if
-    it says `whole` and it fits; else what is usual or an eighth of what is free, whichever is more, so that many can
-    run on a small cap at once. Where others hold that, a patient one would rather wait, and an impatient one is content
-    with whatever is of use.
+    it fits and it says `whole`, or where nobody else holds anything and half is left for others; else what is usual or
+    an eighth of what is free, whichever is more, so that many can run on a small cap at once. Where others hold that, a patient one would rather
+    wait, and an impatient one is content with whatever is of use.
     """
     left = [
         (counter.cap_nanousd - spent, held, counter)
@@ -36,7 +36,8 @@ def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     strict = any(counter.on_cap == "refuse" for _, _, counter in left)
     if afford < (ask.most_nanousd if strict else ask.least_nanousd) or afford <= 0:
         return Refused("over_budget", spent_out)
-    if free >= ask.most_nanousd and (strict or ask.whole):
+    alone = ask.most_nanousd <= free // 2 and not any(held for _, held, _ in left)
+    if free >= ask.most_nanousd and (strict or ask.whole or alone):
         return Granted(ask.most_nanousd, afford)
     want = ask.most_nanousd if strict else min(ask.most_nanousd, max(ask.usual_nanousd, free // SHARE))
     if free >= want:

@@ -180,9 +180,13 @@ def _released(db: Connection, request_id: str) -> _Held:
 
 
 def _give_back(db: Connection, meters: Sequence[tuple[str, Measure, int, int]], tokens: int, now: int) -> None:
-    """What was not used of the tokens, or take what was used on top, where the reserve's bucket still counts."""
+    """What was not used of the tokens, if the reserve's bucket still counts; what was used on top is taken now."""
     for scope, measure, bucket, amount in meters:
-        if measure in ("tpm", "tpd") and rules.counting({bucket: 1}, measure, now / 1000):
+        if measure not in ("tpm", "tpd"):
+            continue
+        if tokens > amount:
+            _take(db, scope, measure, rules.bucket(measure, now / 1000), tokens - amount)
+        elif rules.counting({bucket: 1}, measure, now / 1000):
             _take(db, scope, measure, bucket, tokens - amount)
 
 

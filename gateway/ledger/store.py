@@ -114,7 +114,7 @@ class Counter:
     end_s: float = 0.0  # 0: no end
     cap_nanousd: int | None = None
     on_cap: OnCap = "clamp"
-    soft_nanousd: int | None = None  # past this somebody is told; nothing is refused
+    softs_nanousd: tuple[int, ...] = ()  # past each of these somebody is told; nothing is refused
 
     @property
     def name(self) -> str:

@@ -5,7 +5,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from gateway.admin.answers import iso
-from gateway.ledger.parties import Parties, budget_window, cap, concerns, scope_of
+from gateway.ceilings import LEAST_OUTPUT_TOKENS
+from gateway.ledger.parties import Parties, budget_window, cap, concerns, names_of, scope_of
 from gateway.ledger.store import Budget, Holder, Live, Measure, Meter, Record, Store
 from gateway.payers import Payers
 from gateway.prices.price_list import covers
@@ -37,7 +38,7 @@ async def why(store: Store, now_s: float, id: str, query: WhyQuery) -> WhyAnswer
     return WhyAnswer(
         id=id,
         refused=said is not None,
-        verdict=said or _room(caps),
+        verdict=said or _room(caps, _whole(parties, query.model)),
         caps=caps,
         limits=limits,
     )
@@ -88,7 +89,7 @@ def _ours(parties: Parties, model: str | None) -> Iterator[Ours]:
     """Every cap of the parties; with a model those alone that are about it."""
     for scope, record in parties.parties:
         for budget in record.budgets:
-            applies = budget.model is None or (model is not None and concerns(budget.model, model))
+            applies = budget.model is None or (model is not None and concerns(budget.model, names_of(model)))
             if applies or model is None:
                 yield Ours(scope_of(scope, budget.model), budget, applies)
 
@@ -128,7 +129,7 @@ async def _limits(store: Store, parties: Parties, model: str | None, holds: Sequ
 def _meters(parties: Parties, model: str | None) -> Iterator[tuple[Meter, bool]]:
     for scope, record in parties.parties:
         for limits in record.limits:
-            applies = limits.model is None or (model is not None and concerns(limits.model, model))
+            applies = limits.model is None or (model is not None and concerns(limits.model, names_of(model)))
             if applies or model is None:
                 for measure in MEASURES:
                     limit: int | None = getattr(limits, measure)
@@ -177,9 +178,18 @@ def _blocked(caps: Sequence[CapAnswer], limits: Sequence[LimitAnswer]) -> str | 
     return None
 
 
-def _room(caps: Sequence[CapAnswer]) -> str:
+def _whole(parties: Parties, model: str | None) -> bool:
+    """Whether a cap makes the request take the most that it can cost, or nothing."""
+    hard = [budget for _, budget, applies in _ours(parties, model) if applies and not budget.soft]
+    return any(budget.on_cap == "refuse" for budget in hard)
+
+
+def _room(caps: Sequence[CapAnswer], whole: bool) -> str:
+    """What is left, and what must fit in it: what a request costs is not known without one."""
     hard = [one for one in caps if one.applies and not one.soft]
     if not hard:
         return "Not refused: no cap stands over it."
     least = min(hard, key=lambda one: Decimal(one.left_usd))
-    return f"Not refused: {least.left_usd} USD is left, which {least.scope} has least of ({least.window})."
+    wanted = "the most that it can cost" if whole else f"its prompt with {LEAST_OUTPUT_TOKENS} tokens of an answer"
+    left = f"{least.left_usd} USD is left, which {least.scope} has least of ({least.window})"
+    return f"Not refused if {wanted} fits: {left}."

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.admin import http
 from gateway.keys import digest
-from gateway.ledger.parties import counters
+from gateway.ledger.parties import counters, names_of
 from gateway.ledger.store import Ask, Bill, Granted, Holder, Store
 from gateway.payers import Payers
 
@@ -94,7 +94,7 @@ class Desk:
         ask = Ask(
             request_id=next(self._numbers),
             standings=parties.standings,
-            counters=counters(parties.parties, model, time.time()),
+            counters=counters(parties.parties, names_of(model), time.time()),
             least_nanousd=nanousd,
             usual_nanousd=nanousd,
             most_nanousd=nanousd,

@@ -17,7 +17,7 @@ from gateway.prices.price_list import Row
 from gateway.prices.pricing import price
 from gateway.routing import Target
 from gateway.upstream import Timeouts
-from translators import openai
+from translators import anthropic, openai
 from translators.errors import LLMError
 from translators.exchange import Answer, Context, Endpoint, UpstreamRequest
 from translators.sse import encode
@@ -35,7 +35,7 @@ TARGET = Target(
 )
 SENT = UpstreamRequest("https://x", {}, b"{}", Context())
 KEY = Record(id="key_1", kind="key", alias="mine", team_id="team_1")
-HOLD = Hold("r1", Parties((Party("key:key_1", KEY),), ()), "small", (), 10**6, 0.0)
+HOLD = Hold("r1", Parties((Party("key:key_1", KEY),), ()), frozenset(), (), 10**6, 0.0)
 
 
 def course(**fields: Any) -> Course:
@@ -85,6 +85,15 @@ def test_who_hangs_up_pays_for_the_prompt_and_for_what_was_generated() -> None:
     late, estimated = observed(streaming("word " * 100), "cancelled")
     assert estimated and late.input_tokens == early.input_tokens
     assert 80 <= late.output_tokens <= 200
+
+
+def test_what_was_cut_before_its_text_came_is_an_estimate_though_its_prompt_is_known() -> None:
+    decoder = anthropic.Decoder(Context(), 1, "r1")
+    usage = {"input_tokens": 20, "output_tokens": 0}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "small", "content": [], "usage": usage}
+    decoder.feed(encode(orjson.dumps({"type": "message_start", "message": message})))
+    cut = course(accepted=True, on_its_way=True, decoder=decoder)
+    assert observed(cut, "hung_up") == (Usage(input_tokens=20), True)
 
 
 @pytest.mark.parametrize(

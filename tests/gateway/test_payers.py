@@ -94,6 +94,13 @@ async def test_an_end_user_is_named_by_either_field() -> None:
 async def test_tags_are_the_key_s_and_the_header_s() -> None:
     assert tags_of([], KEY) == ("own",)
     assert tags_of([(b"x-headgate-tags", b" batch, own ,, eu")], KEY) == ("own", "batch", "eu")
+    assert tags_of([(b"x-headgate-tags", "für, größe".encode()), (b"x-headgate-tags", b"two")], KEY) == (
+        "own",
+        "für",
+        "größe",
+        "two",
+    )
+    assert tags_of([(b"x-headgate-tags", "für".encode("latin-1"))], KEY) == ("own", "für")
     for bad in (b",".join([b"t%d" % at for at in range(17)]), b"x" * 65, b"a\x01b"):
         with pytest.raises(LLMError):
             tags_of([(b"x-headgate-tags", bad)], KEY)

@@ -77,8 +77,11 @@ local function give_back(taken, tokens)
     if measure == 'parallel' then
       slot(scope, '-1')
     elseif tokens and (measure == 'tpm' or measure == 'tpd') then
-      local change = tonumber(tokens) - tonumber(one[4])
-      if change ~= 0 and tonumber(bucket) >= math.floor(now / BUCKET_S[measure]) - BUCKETS then
+      local change, present = tonumber(tokens) - tonumber(one[4]), math.floor(now / BUCKET_S[measure])
+      if change > 0 then -- used on top: it counts from now on
+        pour(meter_key(scope, measure), measure, present, text(change))
+        redis.call('EXPIRE', meter_key(scope, measure), (BUCKETS + 2) * BUCKET_S[measure])
+      elseif change < 0 and tonumber(bucket) >= present - BUCKETS then
         pour(meter_key(scope, measure), measure, bucket, text(change))
       end
     end

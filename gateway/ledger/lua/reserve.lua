@@ -21,19 +21,19 @@ end
 -- Mirrors rules.grant line by line: the amount and what its caps afford, or nil, the reason and the counter.
 local function grant(counters)
   local free, afford, tightest, spent_out
-  local strict = false
+  local strict, alone = false, true
   for _, c in ipairs(counters) do
     if c.cap then
       local left = c.cap - c.spent
       if not afford or left < afford or (left == afford and c.name < spent_out) then afford, spent_out = left, c.name end
       left = left - c.held
       if not free or left < free or (left == free and c.name < tightest) then free, tightest = left, c.name end
-      strict = strict or c.on_cap == 'refuse'
+      strict, alone = strict or c.on_cap == 'refuse', alone and c.held == 0
     end
   end
   if not free or most <= 0 then return most, afford end
   if afford < (strict and most or least) or afford <= 0 then return nil, 'over_budget', spent_out end
-  if free >= most and (strict or whole) then return most, afford end
+  if free >= most and (strict or whole or (alone and most <= math.floor(free / 2))) then return most, afford end
   local want = strict and most or math.min(most, math.max(usual, math.floor(free / SHARE)))
   if free >= want then return want, afford end
   if strict or free < least or free <= 0 or (patient and free < afford) then return nil, 'held', tightest end

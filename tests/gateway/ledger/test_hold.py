@@ -11,7 +11,7 @@ import pytest
 
 from gateway.alerts import Alerts
 from gateway.ledger.hold import Ceiling, Hold, Ledger, Wish
-from gateway.ledger.parties import Parties, Party
+from gateway.ledger.parties import Parties, Party, names_of
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import (
     Ask,
@@ -44,7 +44,10 @@ class Desk:
 
     def ledger(self, wait_s: float, store: Store | None = None, clock: Callable[[], float] = time.time) -> Ledger:
         return Ledger(
-            *(store or self.store, self.spool, Alerts(""), clock), wait_s=wait_s, lease_s=10, trusts=lambda _: True
+            *(store or self.store, self.spool, Alerts("", self.store), clock),
+            wait_s=wait_s,
+            lease_s=10,
+            trusts=lambda _: True,
         )
 
     def parties(self, key: Record) -> Parties:
@@ -56,7 +59,7 @@ class Desk:
 
     async def hold(self, ledger: Ledger, id: str, ceiling: Ceiling = TIGHT) -> Hold:
         return await ledger.reserve(
-            self.parties(self.key), Wish(id, "small", lambda pressed: ceiling, self.reread, b"{}")
+            self.parties(self.key), Wish(id, names_of("small"), lambda pressed: ceiling, self.reread, b"{}")
         )
 
     async def reread(self) -> Parties:
@@ -278,7 +281,10 @@ async def test_without_the_store_only_what_nothing_bounds_is_served(desk: Desk) 
     held = await desk.hold(ledger, "r2")
     assert held.offline and not ledger.live
     untrusting = Ledger(
-        *(cast(Store, failing), desk.spool, Alerts(""), time.time), wait_s=0, lease_s=10, trusts=lambda _: False
+        *(cast(Store, failing), desk.spool, Alerts("", desk.store), time.time),
+        wait_s=0,
+        lease_s=10,
+        trusts=lambda _: False,
     )
     with pytest.raises(StoreDown):
         await desk.hold(untrusting, "r3")

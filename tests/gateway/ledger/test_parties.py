@@ -26,7 +26,7 @@ def key(*budgets: Budget, limits: tuple[Limits, ...] = ()) -> Party:
 
 def test_without_budgets_each_party_has_its_running_sum() -> None:
     team, everyone = Party("team:t", Record(id="t", kind="team")), Party("user:zoë", Record(id="*", kind="user"))
-    assert parties.counters([key(), team, everyone], "m", NOW_S) == (
+    assert parties.counters([key(), team, everyone], parties.names_of("m"), NOW_S) == (
         Counter("key:k", "total"),
         Counter("team:t", "total"),
         Counter("user:zoë", "total"),
@@ -35,7 +35,7 @@ def test_without_budgets_each_party_has_its_running_sum() -> None:
 
 def test_each_budget_has_a_counter_in_its_window() -> None:
     budgets = (Budget(max_nanousd=5), Budget(max_nanousd=3, duration="1d", on_cap="refuse"))
-    assert parties.counters([key(*budgets)], "m", NOW_S) == (
+    assert parties.counters([key(*budgets)], parties.names_of("m"), NOW_S) == (
         Counter("key:k", "total", cap_nanousd=5),
         Counter("key:k", "1d:2026-11-20", DAY_S, TOMORROW_S, cap_nanousd=3, on_cap="refuse"),
     )
@@ -43,9 +43,9 @@ def test_each_budget_has_a_counter_in_its_window() -> None:
 
 def test_a_soft_budget_is_counted_and_caps_nothing() -> None:
     budgets = (Budget(max_nanousd=5, soft=True, on_cap="refuse"), Budget(max_nanousd=3, duration="1d", soft=True))
-    assert parties.counters([key(*budgets)], "m", NOW_S) == (
-        Counter("key:k", "total", soft_nanousd=5),
-        Counter("key:k", "1d:2026-11-20", DAY_S, TOMORROW_S, soft_nanousd=3),
+    assert parties.counters([key(*budgets)], parties.names_of("m"), NOW_S) == (
+        Counter("key:k", "total", softs_nanousd=(5,)),
+        Counter("key:k", "1d:2026-11-20", DAY_S, TOMORROW_S, softs_nanousd=(3,)),
     )
 
 
@@ -56,15 +56,15 @@ def test_of_several_caps_on_one_window_the_tightest_holds() -> None:
         Budget(max_nanousd=9, on_cap="refuse"),
         Budget(max_nanousd=7),
     )
-    expected = Counter("key:k", "total", cap_nanousd=5, on_cap="refuse", soft_nanousd=1)
-    assert parties.counters([key(*budgets)], "m", NOW_S) == (expected,)
+    expected = Counter("key:k", "total", cap_nanousd=5, on_cap="refuse", softs_nanousd=(1,))
+    assert parties.counters([key(*budgets)], parties.names_of("m"), NOW_S) == (expected,)
 
 
 @pytest.mark.parametrize(
     ("model", "of_gpt"), [("gpt-5.4", True), ("openai/gpt-5.4", True), ("claude-haiku-5-5", False)]
 )
 def test_a_budget_for_some_models_counts_these_beside_the_whole(model: str, of_gpt: bool) -> None:
-    found = parties.counters([key(Budget(max_nanousd=5, model="gpt-*"))], model, NOW_S)
+    found = parties.counters([key(Budget(max_nanousd=5, model="gpt-*"))], parties.names_of(model), NOW_S)
     whole = Counter("key:k", "total")
     assert found == ((whole, Counter("gpt-*@key:k", "total", cap_nanousd=5)) if of_gpt else (whole,))
 
@@ -74,14 +74,17 @@ def test_days_of_two_time_zones_are_two_windows() -> None:
     budgets = [
         Budget(max_nanousd=at, duration="1d", time_zone=zone) for at, zone in enumerate(["UTC", "Europe/Berlin"])
     ]
-    _, utc, berlin = parties.counters([key(*budgets)], "m", late_s)
+    _, utc, berlin = parties.counters([key(*budgets)], parties.names_of("m"), late_s)
     assert (utc.window, utc.cap_nanousd) == ("1d:2026-11-20", 0)
     assert (berlin.window, berlin.cap_nanousd) == ("1d@Europe/Berlin:2026-11-21", 1)
 
 
 def test_a_raise_holds_until_its_end() -> None:
     budget = Budget(max_nanousd=5, raised_nanousd=3, raised_until=NOW_S)
-    caps = [parties.counters([key(budget)], "m", NOW_S + after_s)[0].cap_nanousd for after_s in (-0.001, 0.0, 1.0)]
+    caps = [
+        parties.counters([key(budget)], parties.names_of("m"), NOW_S + after_s)[0].cap_nanousd
+        for after_s in (-0.001, 0.0, 1.0)
+    ]
     assert caps == [8, 5, 5]
 
 
@@ -103,7 +106,7 @@ BUDGETS = st.lists(
 
 @given(budgets=BUDGETS, model=st.sampled_from(MODELS))
 def test_no_cap_is_lost_and_none_is_made_up(budgets: list[Budget], model: str) -> None:
-    found = parties.counters([key(*budgets)], model, NOW_S)
+    found = parties.counters([key(*budgets)], parties.names_of(model), NOW_S)
     assert len({counter.name for counter in found}) == len(found)
     assert found[0].name == "key:k|total"
     for counter in found:
@@ -112,14 +115,14 @@ def test_no_cap_is_lost_and_none_is_made_up(budgets: list[Budget], model: str) -
         hard = [parties.cap(budget, NOW_S) for budget in here if not budget.soft]
         soft = [parties.cap(budget, NOW_S) for budget in here if budget.soft]
         strict: OnCap = "refuse" if any(b.on_cap == "refuse" and not b.soft for b in here) else "clamp"
-        assert (counter.cap_nanousd, counter.soft_nanousd) == (min(hard, default=None), min(soft, default=None))
+        assert (counter.cap_nanousd, counter.softs_nanousd) == (min(hard, default=None), tuple(sorted(set(soft))))
         assert counter.on_cap == strict
     concerned = {_place(budget, model) for budget in budgets} - {None}
     assert concerned <= {counter.name for counter in found}
 
 
 def _place(budget: Budget, model: str) -> str | None:
-    if not parties.concerns(budget.model, model):
+    if not parties.concerns(budget.model, parties.names_of(model)):
         return None
     return f"{parties.scope_of('key:k', budget.model)}|{parties.budget_window(budget, NOW_S).id}"
 
@@ -130,7 +133,7 @@ def _place(budget: Budget, model: str) -> str | None:
 def test_each_limit_is_a_meter_of_its_scope() -> None:
     limits = (Limits(rpm=1, tpm=2, rpd=3, tpd=4, parallel=5), Limits(model="gpt-*", rpm=6), Limits(model="o3", rpm=7))
     team = Party("team:t", Record(id="t", kind="team", limits=(Limits(parallel=0),)))
-    assert parties.meters([key(limits=limits), team], "gpt-5.4") == (
+    assert parties.meters([key(limits=limits), team], parties.names_of("gpt-5.4")) == (
         Meter("key:k", "rpm", 1),
         Meter("key:k", "tpm", 2),
         Meter("key:k", "rpd", 3),
@@ -144,7 +147,7 @@ def test_each_limit_is_a_meter_of_its_scope() -> None:
 def test_of_several_limits_on_one_measure_the_tightest_holds() -> None:
     """Once: a request that counted twice against one meter would be two requests."""
     limits = (Limits(rpm=5, tpm=100), Limits(rpm=3), Limits(rpm=9, model="*"))
-    assert parties.meters([key(limits=limits)], "m") == (
+    assert parties.meters([key(limits=limits)], parties.names_of("m")) == (
         Meter("key:k", "rpm", 3),
         Meter("key:k", "tpm", 100),
         Meter("*@key:k", "rpm", 9),

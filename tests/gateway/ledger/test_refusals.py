@@ -39,6 +39,9 @@ def test_a_full_meter_says_when_there_is_room_again() -> None:
     assert full.headers["x-ratelimit-remaining-requests"] == "0"
     slots = Meter("key:k", "parallel", 2)
     assert refusal(Refused("rate", slots.name, retry_after_s=1), [slots]).retry_after_s == 1
+    assert full.message.endswith("try again in 13 s")
+    none = refusal(Refused("too_large", slots.name), [Meter("key:k", "parallel", 0)])
+    assert (none.retry_after_s, none.headers["x-should-retry"]) == (None, "false")
     large = refusal(Refused("too_large", meter.name), [meter])
     assert (large.retry_after_s, large.headers["x-should-retry"]) == (None, "false")
 

@@ -27,7 +27,7 @@ counters = st.builds(
     start_s=times,
     end_s=times,
     cap_nanousd=st.none() | amounts,
-    soft_nanousd=st.none() | amounts,
+    softs_nanousd=st.lists(amounts, max_size=3).map(tuple),
     on_cap=st.sampled_from(["clamp", "refuse"]),
 )
 bills = st.builds(

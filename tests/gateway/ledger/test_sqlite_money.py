@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gateway.ledger import rules, sqlite_money
+from gateway.ledger import sqlite_money
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import Granted, Level, Meter, Refused, Settled
 from tests.gateway.ledger.requests import ask, bill, cap, with_key
@@ -51,18 +51,21 @@ async def test_a_minute_slides_and_what_has_left_it_is_let_go(file: SqliteStore,
     assert await rows(file, "meters") == 4
 
 
-async def test_tokens_are_given_back_only_where_they_still_count(file: SqliteStore, clock: Clock) -> None:
+async def test_tokens_are_given_back_where_they_still_count_and_taken_on_top_when_it_is_known(
+    file: SqliteStore, clock: Clock
+) -> None:
     await with_key(file)
     await file.reserve(ask("early", cap(None), meters=LIMITS, tokens=50))
     clock.ms += 61_001
     await file.reserve(ask("late", cap(None), meters=LIMITS, tokens=30))
     await file.settle(bill("early", 1, cap(None), tokens=90))
-    assert [level.used for level in await file.levels(LIMITS)] == [1, 30, 1]
+    assert [level.used for level in await file.levels(LIMITS)] == [1, 30 + 40, 1]
     clock.ms += 10_000
     await file.settle(bill("late", 1, cap(None), tokens=20))
     levels = await file.levels(LIMITS)
-    assert [level.used for level in levels] == [1, 20, 0]
-    assert levels[1].full_s == pytest.approx(rules.BUCKETS + 1 - 10, abs=1)  # it left at the reserve's bucket
+    assert [level.used for level in levels] == [1, 20 + 40, 0]
+    clock.ms += 52_000  # past what the reserve of the second and the settle of the first took
+    assert [level.used for level in await file.levels(LIMITS)] == [0, 0, 0]
     assert await rows(file, "slots") == 0
 
 

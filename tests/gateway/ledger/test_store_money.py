@@ -118,9 +118,15 @@ async def test_the_whole_or_nothing_where_the_cap_refuses(store: Store) -> None:
 
 async def test_an_answer_of_no_stated_length_takes_what_is_usual_or_an_eighth_of_what_is_free(store: Store) -> None:
     await with_key(store)
-    assert await store.reserve(ask("a", cap(1000), most=500, usual=10)) == Granted(125, 1000)
+    assert await store.reserve(ask("a", cap(1000), most=501, usual=10)) == Granted(125, 1000)
     assert await store.reserve(ask("b", cap(1000), most=500, usual=200)) == Granted(200, 1000)
     assert await store.reserve(ask("c", cap(1000), most=50, usual=200)) == Granted(50, 1000)
+
+
+async def test_who_is_alone_takes_its_ceiling_if_half_is_left_for_others(store: Store) -> None:
+    await with_key(store)
+    assert await store.reserve(ask("a", cap(1000), most=500, usual=10)) == Granted(500, 1000)
+    assert await store.reserve(ask("b", cap(1000), most=250, usual=10)) == Granted(62, 1000)
 
 
 async def test_the_patient_wait_for_what_others_hold_and_the_impatient_take_the_rest(store: Store) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.admin.forms import Nothing
-from gateway.ledger.parties import counters, scope_of
+from gateway.keys import digest
+from gateway.ledger.parties import counters, names_of, scope_of
 from gateway.ledger.store import Ask, Bill, Counter, Granted, Holder, Record, Snapshot, Sum
 from gateway.payers import Payers
 from gateway.reports import retention
@@ -153,7 +154,7 @@ def test_an_overrun_is_listed_and_explains_a_cap_that_is_passed(desk: Desk) -> N
 def above(desk: Desk, record: Record, spent: int = 150) -> None:
     """Spend past the cap of a record, as only a fault could."""
     desk.run(desk.store.create(record, "d" * 64))
-    [counter, *_] = counters(_parties(desk, record), "demo", time.time())
+    [counter, *_] = counters(_parties(desk, record), names_of("demo"), time.time())
     free = counter.__class__(counter.scope, counter.window)
     ask = Ask("r1", (), (free,), spent, spent, spent)
     assert isinstance(desk.run(desk.store.reserve(ask)), Granted)
@@ -178,6 +179,41 @@ def test_soft_caps_and_raised_ones_are_not_exceeded(desk: Desk) -> None:
     )
     assert audited(desk).clean
     assert audited(desk).overruns == []
+
+
+ENDED_S = 1_000.0
+
+
+@pytest.mark.parametrize(("spent", "clean"), [(150, True), (151, False)])
+def test_a_raise_that_is_over_explains_as_much_as_it_raised(desk: Desk, spent: int, clean: bool) -> None:
+    raised = {"max_nanousd": 100, "raised_nanousd": 50, "raised_until": ENDED_S}
+    above(desk, Record.model_validate({"id": "k", "kind": "key", "budgets": [raised]}), spent)
+    answer = audited(desk)
+    assert answer.clean is clean
+    assert ["raised to 0.00000015" in one.message for one in answer.overruns] == [True] * clean
+    assert [one.what for one in answer.findings] == ["above_cap"] * (not clean)
+
+
+def test_a_raise_that_ended_before_the_window_explains_nothing_in_it(desk: Desk) -> None:
+    raised = {"max_nanousd": 100, "raised_nanousd": 50, "raised_until": ENDED_S, "duration": "1d"}
+    record = Record.model_validate({"id": "k", "kind": "key", "budgets": [raised]})
+    desk.run(desk.store.create(record, "d" * 64))
+    [_, day] = counters(_parties(desk, record), names_of("demo"), time.time())
+    free = Counter(day.scope, day.window, day.start_s, day.end_s)
+    desk.run(desk.store.reserve(Ask("r1", (), (free,), 110, 110, 110)))
+    desk.run(desk.store.settle(Bill("r1", "k", None, (free,), 110, ending="done")))
+    assert [finding.name for finding in audited(desk).findings] == [day.name]
+
+
+def test_a_raise_and_an_overrun_explain_an_excess_together(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    until = time.time() + 3600
+    raised = {"max_nanousd": 100, "raised_nanousd": 50, "raised_until": until}
+    desk.run(desk.store.create(Record.model_validate({"id": "k", "kind": "key", "budgets": [raised]}), digest("t")))
+    billed(desk, "t", cost=170, held=150)
+    assert [one.nanousd for one in audited(desk).overruns] == [20, 20]
+    answer = altered(desk, monkeypatch, lambda was: was._replace(now_s=until + 1))
+    assert answer.clean
+    assert [one.nanousd for one in answer.overruns] == [70, 20]
 
 
 def test_a_cap_that_was_lowered_is_told_and_is_no_fault(desk: Desk, key: Json) -> None:
@@ -209,7 +245,7 @@ def test_caps_for_some_models_are_looked_at_too(desk: Desk) -> None:
     desk.make("key", key_alias="a", budgets=[{"max_budget": "0.0000001", "model": "gpt-*", "budget_duration": "1h"}])
     [record] = desk.run(desk.store.list("key"))
     scope = scope_of(f"key:{record.id}", "gpt-*")
-    now = next(c for c in counters(_parties(desk, record), "gpt-5", time.time()) if c.scope == scope)
+    now = next(c for c in counters(_parties(desk, record), names_of("gpt-5"), time.time()) if c.scope == scope)
     free = now.__class__(now.scope, now.window, now.start_s, now.end_s)
     desk.run(desk.store.reserve(Ask("r3", (), (free,), 150, 150, 150)))
     desk.run(desk.store.settle(Bill("r3", record.id, None, (free,), 150, ending="done")))
@@ -231,7 +267,7 @@ def test_it_is_exact_while_requests_come_and_go(desk: Desk, monkeypatch: pytest.
     async def requests() -> None:
         nonlocal settled
         parties = await Payers(desk.store, 0.0).reread(holder, None, ())
-        wanted = counters(parties.parties, "demo", time.time())
+        wanted = counters(parties.parties, names_of("demo"), time.time())
         while True:
             name = f"live-{settled}"
             assert isinstance(await desk.store.reserve(Ask(name, parties.standings, wanted, 9, 9, 9)), Granted)

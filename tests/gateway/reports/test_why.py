@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger.parties import counters, meters
+from gateway.ledger.parties import counters, meters, names_of
 from gateway.ledger.store import Ask, Granted, Refused
 from gateway.payers import Payers
 from tests.gateway.desk import Desk, refusal
@@ -27,11 +27,11 @@ def reserved(
     ask = Ask(
         request_id=name,
         standings=parties.standings,
-        counters=counters(parties.parties, model, time.time()),
+        counters=counters(parties.parties, names_of(model), time.time()),
         least_nanousd=nanousd,
         usual_nanousd=nanousd,
         most_nanousd=nanousd,
-        meters=meters(parties.parties, model),
+        meters=meters(parties.parties, names_of(model)),
         tokens=tokens,
     )
     return desk.run(desk.store.reserve(ask))
@@ -59,6 +59,19 @@ def test_what_is_left_is_told(desk: Desk) -> None:
     assert own["frees"] is not None
     assert [by["request_id"] for by in own["held_by"]] == [held.request_id]
     assert (team_s["left_usd"], team_s["frees"]) == ("0.000000235", None)
+
+
+@pytest.mark.parametrize(
+    ("on_cap", "soft", "wanted"),
+    [
+        ("clamp", False, "its prompt with 16 tokens of an answer fits: 0.0000001 USD is left"),
+        ("refuse", False, "the most that it can cost fits: 0.0000001 USD is left"),
+        ("refuse", True, "its prompt with 16 tokens of an answer fits: 0.0000001 USD is left"),
+    ],
+)
+def test_the_verdict_says_what_must_fit(desk: Desk, on_cap: str, soft: bool, wanted: str) -> None:
+    key = desk.make("key", max_budget="0.0000001", budgets=[{"max_budget": "1", "on_cap": on_cap, "soft": soft}])
+    assert f"Not refused if {wanted}" in asked(desk, key)["verdict"]
 
 
 def test_a_spent_cap_is_named_and_is_what_refuses(desk: Desk) -> None:
