@@ -75,6 +75,9 @@ class Course:
     lanes: "tuple[Course, ...]" = ()  # one for each of `n` choices, where each takes a call of its own
     past: list[Owed] = field(default_factory=list)  # of attempts that failed and are billed all the same
     bytes_per_token: float = BYTES_PER_TOKEN  # of the answer, for estimates
+    failure: LLMError | None = None  # the last that was noted
+    abandoned: bool = False  # the client is gone, and this is read on for its usage alone
+    ended_by: str = ""  # why a stream was ended here
     prompt_guess: int | None = None  # tokens, once somebody has needed to guess
     last_frame: bytes = b""  # of a stream that may have to be ended by us: the last with a choice
 
@@ -91,12 +94,21 @@ class Course:
 
     def failed(self, error: LLMError) -> None:
         """Note whether the provider was at work when `error` ended the attempt: fallen silent, or cut in an answer."""
+        if error is self.failure:  # it comes by again on its way out, and another target may stand here by now
+            return
+        self.failure = error
         silent = error.kind == "timeout" and self.on_its_way and (self.reply is None or self.accepted)
         cut = error.code == "provider_cut_off" and (self.decoder is None or self.decoder.usage != Usage())
         self.broke_off = self.broke_off or silent or cut
         self.reported = error.usage
-        for lane in self.lanes:  # one of several calls failed: the others were at work
-            lane.broke_off = lane.broke_off or (lane.accepted and lane.answer is None)
+        for lane in self.lanes:  # one of several calls failed, or time is up for all: the others were at work
+            at_work = lane.accepted or (error.kind == "timeout" and lane.on_its_way and lane.failure is None)
+            lane.broke_off = lane.broke_off or (at_work and lane.answer is None)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a request, or that of any lane, has been written to a provider."""
+        return self.on_its_way or any(lane.on_its_way for lane in self.lanes)
 
     @property
     def owes(self) -> bool:
@@ -117,11 +129,17 @@ class Course:
         return {} if source is None else source.remember
 
     def close(self) -> None:
-        """Let go of the provider; cuts what is still being generated."""
+        """Let go of the provider; cuts what is still being generated. What has come unread counts as generated."""
         for lane in self.lanes:
             lane.close()
         if self.reply is not None:
-            self.reply.close()
+            unread = self.reply.close()
+            if self.decoder is not None and not self.ended:
+                for piece in unread:
+                    try:
+                        self.decoder.feed(piece)
+                    except LLMError:
+                        break
 
 
 async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], Awaitable[bool]]) -> None:
@@ -131,6 +149,7 @@ async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], 
     made. Raises the last target's LLMError.
     """
     error: LLMError | None = None
+    tried: Target | None = None
     for target in course.targets:
         course.begin(target)
         try:
@@ -140,6 +159,7 @@ async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], 
             error = error or refusal
             continue
         course.attempts += 1
+        tried = target
         try:
             if (count := _calls(course.chat, target)) > 1:
                 await _attempts_at_once(gateway, course, target, course.sent, count)
@@ -150,9 +170,11 @@ async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], 
             course.close()
             course.failed(failure)
             error = masked(failure, target)
-            if not failure.fall_back or target is course.targets[-1] or (course.owes and not await carry_on()):
+            last = course.abandoned or not failure.fall_back or target is course.targets[-1]
+            if last or (course.owes and not await carry_on()):
                 raise
     assert error is not None  # noqa: S101 - for the type checker: a route has at least one target
+    course.target = tried or course.target
     raise error
 
 

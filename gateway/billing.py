@@ -120,7 +120,7 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
     if text_bytes and (not complete or not usage.completion_tokens):
         missing = ceil(text_bytes / course.bytes_per_token) - usage.completion_tokens
         usage = replace(usage, output_tokens=usage.output_tokens + max(0, missing))
-    return usage, usage != seen
+    return usage, not complete or usage != seen
 
 
 def _believed(course: Course, usage: Usage) -> bool:

@@ -38,6 +38,7 @@ from translators.errors import LLMError
 from translators.exchange import Json
 from translators.registry import SIGNING
 
+LEASE_LOST = "ledger_unavailable"
 LOST = "The ledger could not be reached for too long: the hold of this request ran out under it"
 
 log = logging.getLogger("headgate")
@@ -97,14 +98,15 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     try:
         async with interruptible(receive, lambda: _linger_s(gateway, course)) as interruption:
             hold = await funds.take(parties)
-            hold.progress = lambda: bill(course, hold, "lost") if course.on_its_way or course.past else None
-            hold.lost = lambda: interruption.now(LLMError("unavailable", LOST))
+            hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.past else None
+            hold.lost = lambda: interruption.now(LLMError("unavailable", LOST, code=LEASE_LOST))
             async with _no_longer_than(targets[0].total_s):
                 await first_answer(gateway, course, funds.carry_on)
-                whole = course.answer is not None or await relay(
-                    course, client, _headers(course, hold), settings.keepalive_s, funds.growing()
-                )
-        ending = "done" if whole else "cut"
+                if course.answer is None:
+                    growing = funds.growing()
+                    why = await relay(course, client, _headers(course, hold), settings.keepalive_s, growing)
+                    course.ended_by = why or ""
+        ending = "cut" if course.ended_by else "done"
     except HungUp:
         ending = "hung_up"
         raise
@@ -112,6 +114,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         ending = "cancelled"  # the process is told to stop
         raise
     except LLMError as error:
+        ending = "lost" if error.code == LEASE_LOST else "failed"
         course.failed(error)
         error.headers = {**_headers(course, funds.hold), **error.headers}
         if course.target is not None:
@@ -137,10 +140,11 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
 def _linger_s(gateway: Gateway, course: Course) -> float:
     """How long an abandoned answer is read on to its usage: where its provider bills the whole of it anyway."""
     target = course.target
-    if target is None or not course.on_its_way or target.provider == DEMO:
+    if target is None or not course.at_work or target.provider == DEMO:
         return 0.0
     provider = gateway.config.settings.providers[target.provider]
-    return gateway.config.settings.drain_s if provider.on_disconnect == "drain" else 0.0
+    course.abandoned = provider.on_disconnect == "drain"
+    return gateway.config.settings.drain_s if course.abandoned else 0.0
 
 
 def _learn(gateway: Gateway, course: Course, hold: Hold, due: Bill) -> None:
@@ -150,10 +154,10 @@ def _learn(gateway: Gateway, course: Course, hold: Hold, due: Bill) -> None:
 
 
 def _cut(course: Course, due: Bill) -> list[bytes]:
-    """The frames that end a stream whose budget was used up under it."""
+    """The frames that end a stream which had to be ended here."""
     wants_usage = course.sent is not None and course.sent.context.include_usage
     usage = observed(course, due.ending)[0] if wants_usage else None
-    return cut_short(course.last_frame, usage, {"ended_by": "budget", "cost_usd": usd(due.cost_nanousd)})
+    return cut_short(course.last_frame, usage, {"ended_by": course.ended_by, "cost_usd": usd(due.cost_nanousd)})
 
 
 async def _remembered(

@@ -19,7 +19,7 @@ class Reply(Protocol):
     @property
     def complete(self) -> bool: ...
     async def next(self, timeout_s: float | None = None) -> bytes: ...
-    def close(self) -> None: ...
+    def close(self) -> Sequence[bytes]: ...
 
 
 class OneReply(Reply, Protocol):
@@ -74,9 +74,10 @@ class Replies:
         self._open -= len(found) == 1
         return found
 
-    def close(self) -> None:
-        """Cut what is not at its end."""
+    def close(self) -> Sequence[bytes]:
+        """Cut what is not at its end; what was not read is its own reply's to tell."""
         for reader in self._readers:
             reader.cancel()
         for reply in self._replies.values():
             reply.close()
+        return ()

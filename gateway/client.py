@@ -27,6 +27,7 @@ class Client:
         self._send = send
         self._request_id = request_id
         self.begun = False
+        self.unsent = b""  # what of a stream goes out with its end
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """The status line and the headers."""
@@ -41,7 +42,7 @@ class Client:
 
     async def end(self, data: bytes = b"") -> None:
         """The last piece."""
-        await self._send({"type": "http.response.body", "body": data})
+        await self._send({"type": "http.response.body", "body": self.unsent + data})
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A response in one piece."""

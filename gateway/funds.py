@@ -13,6 +13,7 @@ from gateway.ledger.journal import line
 from gateway.ledger.parties import Parties, names_of
 from gateway.ledger.store import Bill, Record, Refused, StoreDown
 from gateway.prices.estimate import prompt_estimate
+from translators.errors import LLMError
 
 
 class Funds:
@@ -58,14 +59,16 @@ class Funds:
         return hold
 
     def growing(self) -> Growing | None:
-        """How the hold grows with the stream that has begun; None where it covers all that can come."""
+        """What watches over the stream that has begun, and raises its hold; None where no cap is over it."""
         course, hold = self._course, self.hold
         quote = next(quote for quote in self._quotes if quote.target is course.target)
-        if not self._grows or hold is None or quote.price is None:
+        if hold is None or hold.afford_nanousd is None or quote.price is None or quote.choices > 1:
             return None
-        longest = course.limits.get(quote.target.name)
+        told = course.limits.get(quote.target.name)
         past = sum(part.nanousd for part in course.past)
-        return Growing(self._gateway.ledger, hold, self._reread, quote, longest, past, course.bytes_per_token)
+        return Growing(
+            self._gateway.ledger, hold, self._reread, quote, told, past, course.bytes_per_token, seen=self._grows
+        )
 
     async def carry_on(self) -> bool:
         """Whether the hold could be raised by what the failed attempt costs, so that another is covered."""
@@ -73,7 +76,7 @@ class Funds:
         if part.nanousd and self.hold is not None:
             try:
                 answer = await self._gateway.ledger.grow(self.hold, part.nanousd, part.nanousd, self._reread)
-            except StoreDown:
+            except (StoreDown, LLMError):  # LLMError: the key is gone, or may not use the model any more
                 return False
             if isinstance(answer, Refused):
                 return False

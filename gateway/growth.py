@@ -8,10 +8,12 @@ as it comes: not for several choices at once, nor for a model that reasons behin
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from gateway.ceilings import Quote, asked_length
 from gateway.ledger.hold import Hold, Ledger, Reread
-from gateway.ledger.store import Granted, StoreDown
+from gateway.ledger.store import Granted, Refused, StoreDown
+from gateway.routing import Target
 from gateway.usual import Usual
 from translators.errors import LLMError
 from translators.exchange import Json
@@ -20,6 +22,9 @@ LEAST_AHEAD = 64  # tokens that may be generated unseen before a cancellation ta
 MOST_AHEAD = 4096
 AHEAD_S = 0.25  # for a step of the hold and a cancellation, at the stream's own speed
 STEP = 256  # tokens
+NEAR = 16  # tokens before its limit, by estimate, from which a provider is watched that is believed to keep to it
+FORGETFUL = 2  # times the caller's own limit, by estimate: a provider that has said so much does not heed it
+EndedBy = Literal["budget", "ledger_unavailable", "key_gone", "slow_client"]
 STORE_S = 0.25  # for the store to answer within a stream
 
 
@@ -33,14 +38,30 @@ def can_grow(chat: Json, quotes: Sequence[Quote], usual: Usual) -> bool:
 
 
 def _in_sight(chat: Json, quote: Quote) -> bool:
-    facts = quote.target.endpoint.facts
-    silent = facts.thinking == "none" or (chat.get("reasoning_effort") == "none" and not facts.thinking_always)
     extras = quote.extras
-    return silent and not (extras.special or extras.searches or extras.map_searches or quote.predicted_tokens)
+    if extras.special or extras.searches or extras.map_searches or quote.predicted_tokens:
+        return False
+    return quote.target.shows_reasoning or not _may_reason(chat, quote.target)
+
+
+def _may_reason(chat: Json, target: Target) -> bool:
+    """Whether the model may be billed for more than it shows; a model that nothing is known of may."""
+    facts, effort = target.endpoint.facts, chat.get("reasoning_effort")
+    if facts.reasons is False:
+        return False
+    if facts.reasons is None or facts.thinking_always:
+        return True
+    if target.dialect in ("anthropic", "vertex_anthropic") or facts.own_words == "anthropic":  # only when asked to
+        return effort not in (None, "none") or bool(chat.get("thinking")) or bool(chat.get("reasoning"))
+    return effort != "none" or facts.thinking == "none"
 
 
 class Growing:
-    """One stream's hold as it grows. `quote` is of the target that answers, `longest` what it was told to keep to."""
+    """One stream's hold as it grows. `quote` is of the target that answers, `told` the limit that it was sent.
+
+    `seen`: what is generated is seen as it comes, and the hold grows ahead of it, up to the limit. Otherwise the
+    provider is believed to keep to its limit, which the hold covers, until it evidently does not.
+    """
 
     def __init__(
         self,
@@ -48,47 +69,58 @@ class Growing:
         hold: Hold,
         reread: Reread,
         quote: Quote,
-        longest: int | None,
+        told: int | None,
         owed_nanousd: int,
         bytes_per_token: float,
+        *,
+        seen: bool,
     ) -> None:
+        self.seen = seen
+        self.ended_by: EndedBy = "budget"
         self._ledger = ledger
         self._hold = hold
         self._reread = reread
         self._quote = quote
-        self._longest = min(longest or quote.output_tokens, quote.output_tokens)
+        self._longest = min(told or quote.output_tokens, quote.output_tokens)
         self._owed = owed_nanousd  # of the hold, for attempts before this one
-        # beyond this it has probably forgotten its limit: not every host heeds it
-        self._most_bytes = round(self._longest * bytes_per_token)
+        self._bytes_per_token = bytes_per_token
+        self._most_bytes = round(self._longest * bytes_per_token)  # beyond this it has probably forgotten its limit
+        self._tolerated = FORGETFUL * self._longest if quote.said and told is None else 0
         self._began = time.perf_counter()
         self._covered = quote.length(hold.nanousd - owed_nanousd)
-        self._due = 0
-        self._rest(0)
+        self._due = self._next_due(0) if seen else self._most_bytes - round(2 * NEAR * bytes_per_token)
 
     def due(self, output_bytes: int) -> bool:
         """Whether the hold must be looked at, now that so much has come."""
         return output_bytes >= self._due
 
     async def room(self, output_bytes: int) -> bool:
-        """Whether the hold covers what can still come, raised if need be; if not, the stream must end."""
+        """Whether the hold covers what can still come, raised if need be; if not, the stream ends, by `ended_by`."""
+        return await (self._ahead_of(output_bytes) if self.seen else self._after(output_bytes))
+
+    async def _ahead_of(self, output_bytes: int) -> bool:
         if output_bytes >= self._most_bytes:
+            self.ended_by = "budget"
             return False
         ahead = self._ahead(output_bytes)
         wanted = min(self._longest, output_bytes + 2 * ahead + STEP)
         needed = min(self._longest, output_bytes + ahead)
         if self._covered < wanted:
             await self._grow(needed, wanted)
-        if self._covered >= wanted:
-            self._rest(ahead)
-        else:  # little is free now: ask again soon
-            self._due = output_bytes + max(16, ahead // 4)
+        # where little is free now, ask again soon
+        self._due = self._next_due(ahead) if self._covered >= wanted else output_bytes + max(16, ahead // 4)
         return self._covered >= needed
 
-    def _rest(self, ahead: int) -> None:
-        """Until what is covered is nearly used up; where nothing longer may come, until it comes all the same."""
-        ahead = max(ahead, LEAST_AHEAD)
+    async def _after(self, output_bytes: int) -> bool:
+        tokens = round(output_bytes / self._bytes_per_token)
+        await self._grow(tokens, tokens + STEP)
+        self._due = output_bytes + round(NEAR * self._bytes_per_token)
+        return tokens + NEAR <= max(self._covered, self._tolerated)
+
+    def _next_due(self, ahead: int) -> int:
+        """When what is covered will be nearly used up; where nothing longer may come, when it comes all the same."""
         whole = self._covered >= self._longest
-        self._due = self._most_bytes if whole else max(0, self._covered - 2 * ahead)
+        return self._most_bytes if whole else max(0, self._covered - 2 * max(ahead, LEAST_AHEAD))
 
     def _ahead(self, output_bytes: int) -> int:
         speed = output_bytes / max(0.05, time.perf_counter() - self._began)
@@ -98,10 +130,17 @@ class Growing:
         """As far as `wanted` tokens if that can be had, at least as far as `needed`, or not at all."""
         has = self._hold.nanousd - self._owed
         more, least = self._quote.nanousd(wanted) - has, max(1, self._quote.nanousd(needed) - has)
+        if more <= 0:
+            return
         try:
             async with asyncio.timeout(STORE_S):
                 answer = await self._ledger.grow(self._hold, min(least, more), more, self._reread)
-        except (TimeoutError, StoreDown, LLMError):  # LLMError: the key is gone
+        except (TimeoutError, StoreDown):
+            self.ended_by = "ledger_unavailable"
             return
+        except LLMError:
+            self.ended_by = "key_gone"
+            return
+        self.ended_by = "key_gone" if isinstance(answer, Refused) and answer.reason == "gone" else "budget"
         if isinstance(answer, Granted):
             self._covered = self._quote.length(self._hold.nanousd - self._owed)

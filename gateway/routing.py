@@ -33,6 +33,7 @@ class Target:
     price: Price | None  # None: not in pricing.yaml
     timeouts: Timeouts
     total_s: float  # the longest that the whole request may take
+    shows_reasoning: bool = False  # nothing that it generates is billed unseen
 
     @property
     def name(self) -> str:
@@ -165,6 +166,7 @@ def _target(config: Config, route_name: str, provider: str, model: str, unsuppor
         price(*row, settings.service_tier, settings.region or _place(settings.location)) if row else None,
         Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s),
         timeouts.total_s,
+        settings.shows_reasoning,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -63,6 +63,7 @@ class Provider(_Written):
     stream_usage: bool = True
     unsupported: Unsupported = "refuse"
     timeouts: Timeouts = Timeouts()
+    shows_reasoning: bool = False  # all that its models generate is sent as it comes: none of it is billed unseen
     on_disconnect: Literal["cancel", "drain"] = "cancel"  # drain: this provider bills the whole answer all the same
     service_tier: str = "default"  # what this account's requests get when none is asked for
     region: str = ""  # where this account's requests run: Bedrock's, and for prices that depend on it; "": anywhere
@@ -85,9 +86,7 @@ class Provider(_Written):
     def _is_a_url(cls, url: str) -> str:
         if not url:
             return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http or https URL, such as https://api.openai.com/v1")
+        parts = _address(url, "must be an http or https URL, such as https://api.openai.com/v1")
         path = "/".join(piece for piece in parts.path.split("/") if piece)  # "…/" + "/v1" is meant as one slash
         return f"{parts.scheme}://{parts.netloc}" + (f"/{path}" if path else "")
 
@@ -117,6 +116,20 @@ class Provider(_Written):
         if path and not FilePath(path).is_file():
             raise ValueError(f"there is no file {path!r}")
         return path
+
+
+def _address(url: str, wanted: str) -> SplitResult:
+    """The parts of an http or https URL. Raises ValueError, which does not repeat it: it may hold a token."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(wanted)
+    try:
+        port = parts.port
+    except ValueError:  # no number, or past 65535
+        port = 0
+    if port == 0:
+        raise ValueError("must have a port from 1 to 65535, or none")
+    return parts
 
 
 def _bedrock_url(region: Any) -> str:
@@ -221,9 +234,7 @@ class Settings(_Written):
     def _can_be_posted_to(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None or not url.get_secret_value():
             return None
-        parts = urlsplit(url.get_secret_value())
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http or https URL")
+        _address(url.get_secret_value(), "must be an http or https URL")
         return url
 
     @field_validator("checkpoint_s")

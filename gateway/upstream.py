@@ -58,6 +58,7 @@ class Reply:
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
         self.received_bytes = 0  # of the body so far
+        self._closed = False
 
     @property
     def complete(self) -> bool:
@@ -88,9 +89,17 @@ class Reply:
                 raise LLMError("bad_upstream", f"The provider's answer is larger than {limit} bytes")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def close(self) -> None:
-        """Give the connection back, or cut it at once when the answer is not at its end. May be called twice."""
-        self._connection.release()
+    def close(self) -> tuple[bytes, ...]:
+        """Give the connection back, or cut it at once when the answer is not at its end; what has come unread.
+
+        May be called twice; the connection is somebody else's after the first.
+        """
+        if self._closed:
+            return ()
+        self._closed = True
+        unread = self._connection.release()
+        self.received_bytes += sum(map(len, unread))
+        return unread
 
 
 class Upstream:
@@ -340,8 +349,13 @@ class _Connection(asyncio.Protocol):
             timer.cancel()
             self._waiter = None
 
-    def release(self) -> None:
-        """Back to the pool when the exchange is complete and the provider keeps the connection; else cut."""
+    def release(self) -> tuple[bytes, ...]:
+        """Back to the pool when the exchange is complete and the provider keeps the connection; else cut.
+
+        Answers what has come and was not read.
+        """
+        unread = tuple(self._pieces)
+        self._pieces.clear()
         keep = self._kept and not self._lost and self._error is None
         self._busy = False
         if keep:
@@ -349,6 +363,7 @@ class _Connection(asyncio.Protocol):
         else:
             self.abort()
         self._place.ended(self, keep=keep)
+        return unread
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -9,6 +9,8 @@ MARGIN_OF_BOUNDS = 1.25  # times its bound in bytes, where the hold grows with t
 AHEAD = 64  # tokens: growth.LEAST_AHEAD, so that an answer of the usual length ends without a step that may be refused
 BYTES_PER_TOKEN = 4.0  # of English text and of code, where nothing is known of a model
 FEWEST_BYTES = 64  # an answer that is shorter teaches nothing of that
+LIKELY = (2.0, 8.0)  # bytes per token of whole answers: what is beyond teaches no more than that
+LESSON = 0.2  # of the difference, by one answer
 FADE = 0.95  # of the longest one's lead over the present one, per answer
 SLACK = 64  # tokens that an answer may have beyond its bytes: its end, its calls
 MAX_KNOWN = 10_000  # pairs of key and model; the oldest are forgotten
@@ -29,8 +31,8 @@ class Usual:
 
     def tokens(self, key_id: str, model: str, *, bounded: bool = False) -> int:
         """Enough for most answers, in tokens; `bounded`: as the bytes of the answer bound them."""
-        known = self._longest.get((key_id, model))
-        tokens, bound = known or (self._unknown / MARGIN, self._unknown / MARGIN_OF_BOUNDS)
+        known = self._longest.get((key_id, model)) or self._longest.get(("", model))
+        tokens, bound = known or (self._unknown / MARGIN, self._unknown * BYTES_PER_TOKEN / MARGIN_OF_BOUNDS)
         if bounded:
             return max(LEAST_BOUND, round(MARGIN_OF_BOUNDS * bound) + AHEAD)
         return round(MARGIN * tokens) if known is None else max(LEAST_TOKENS, round(MARGIN * tokens))
@@ -48,12 +50,13 @@ class Usual:
         if output_bytes and tokens > output_bytes + SLACK:
             _keep(self._unseen, model, None)
         elif output_bytes >= FEWEST_BYTES and tokens:
-            ratio, known = output_bytes / tokens, self._ratios.pop(model, None)
-            _keep(self._ratios, model, ratio if known is None else ratio + FADE * (known - ratio))
-        name = (key_id, model)
-        before = self._longest.pop(name, (0.0, 0.0))
-        bound = max(tokens, output_bytes or 4 * tokens)
-        _keep(self._longest, name, (_faded(tokens, before[0]), _faded(bound, before[1])))
+            known = self._ratios.pop(model, BYTES_PER_TOKEN)
+            seen = min(max(output_bytes / tokens, LIKELY[0]), LIKELY[1])
+            _keep(self._ratios, model, known + LESSON * (seen - known))
+        bound = max(tokens, output_bytes or round(BYTES_PER_TOKEN * tokens))
+        for name in ((key_id, model), ("", model)):  # a key that is new here begins with what others have seen
+            before = self._longest.pop(name, (0.0, 0.0))
+            _keep(self._longest, name, (_faded(tokens, before[0]), _faded(bound, before[1])))
 
 
 def _faded(now: float, before: float) -> float:

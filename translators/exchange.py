@@ -34,6 +34,7 @@ class ModelFacts:
     sampling: bool = True  # takes temperature, top_p, top_k
     thinking: Thinking = "none"  # how reasoning is asked for
     thinking_always: bool = False  # it cannot be turned off
+    reasons: bool | None = None  # whether it may reason at all; None: nothing is known of it
     efforts: tuple[str, ...] = ()  # the levels of effort it knows; empty: no such control
     structured_output: bool = True  # takes a JSON schema natively
     prefill: bool = True  # may continue an assistant message that stands last

@@ -26,7 +26,7 @@ from gateway.ledger.store import (
 )
 from translators.errors import LLMError
 
-PRESSED = 0.5  # of its patience left: then a request makes do with less than it would like to begin with
+PRESSED = 0.8  # of its patience left: then a request makes do with less than it would like to begin with
 REREADS = 5  # how often a record may change, or a window turn, under one request
 SETTLE_PAUSES_S = (0.05, 0.2)  # between the tries to have a bill taken, before it is spooled
 SETTLE_S = 2.0  # for all of them: the client waits. A store that takes it after all takes it once

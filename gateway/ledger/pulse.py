@@ -13,6 +13,7 @@ from gateway.ledger.journal import line
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import Beat, Bill, Settled, Store, StoreDown
 
+REAPED = 100  # holds settled in one step, so that others have their turn
 REAP_S = 1.0  # between looks for holds whose lease is over, and for bills that wait in the spool
 ADOPT_S = 10.0  # between looks for the bills of dead processes
 LAST_S = 2.0  # for the spool, when the process ends
@@ -30,13 +31,11 @@ class Pulse:
         self._spool = spool
         self._checkpoint_s = checkpoint_s
         self._tasks: tuple[asyncio.Task[None], ...] = ()
-        self._steady_since = 0.0  # loop time from which the store has always answered
         self._reaped_s = 0.0
         self._adopted_s = 0.0
 
     def start(self) -> None:
         """Begin to beat."""
-        self._steady_since = self._now()
         beating = asyncio.ensure_future(_for_ever(self.beat, self._checkpoint_s))
         unspooling = asyncio.ensure_future(_for_ever(self.unspool, REAP_S))  # apart: leases do not wait for old bills
         self._tasks = (beating, unspooling)
@@ -69,7 +68,7 @@ class Pulse:
                 async with asyncio.timeout(lease_s / MARGIN):
                     gone = await self._store.renew(beats, lease_s)
             except (StoreDown, TimeoutError):
-                self._steady_since = self._now()
+                pass  # the next beat tries again; what cannot be renewed in time is stopped below
             else:
                 self._renewed(live, beats, gone, sent_s)
         late_s = self._now() - lease_s * (1 - 1 / MARGIN)
@@ -88,14 +87,15 @@ class Pulse:
             _stop(live[id])
 
     async def _reap(self) -> None:
-        """Only when the store has long been there: after an outage everyone first renews what is theirs."""
+        """Only when the store has been there for a lease: after an outage everyone first renews what is theirs."""
         try:
-            if self._now() - self._steady_since < self._ledger.lease_s:
-                await self._store.ping()
-            elif reaped := await self._store.reap():
+            while reaped := await self._store.reap(REAPED, self._ledger.lease_s):
                 log.warning("%d requests whose worker was gone were settled at their last checkpoint", reaped)
+                if reaped < REAPED:
+                    return
+                await self._renew()  # many died at once: ours must not follow
         except StoreDown:
-            self._steady_since = self._now()
+            return  # the next beat tries again
 
     async def unspool(self) -> None:
         """Have the store take what waits in the spool; from time to time look for what a dead process has left."""

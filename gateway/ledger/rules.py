@@ -6,10 +6,12 @@ SQLite runs these functions inside its transaction; the Lua scripts mirror them 
 from collections.abc import Mapping, Sequence
 from math import floor
 
-from gateway.ledger.store import Ask, Granted, Growth, Level, Measure, Meter, Refused
+from gateway.ledger.store import MAX_TOKENS, Ask, Counter, Granted, Growth, Level, Measure, Meter, Refused
 
 SHARE = 8  # a request whose length is not known takes at most this part of what is free
 BUCKETS = 60  # of a sliding window; one more counts, so that never more than the limit falls into any whole window
+MOST_SUM = 2**62  # nano-USD
+PAUSE_S = 3.0  # without a reap, while there are holds: the store may have stood still, and leases with it
 BUCKET_S: Mapping[Measure, int] = {"rpm": 1, "tpm": 1, "rpd": 1440, "tpd": 1440}  # seconds; a minute, a day
 
 
@@ -19,8 +21,8 @@ def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     `balances` holds (spent, held) per counter of the ask. Every uncapped counter fits everything, and what costs
     nothing fits everywhere. A cap with `refuse` takes the ceiling or nothing. Otherwise a request takes its ceiling if
     it fits and it says `whole`, or where nobody else holds anything and half is left for others; else what is usual or
-    an eighth of what is free, whichever is more, so that many can run on a small cap at once. Where others hold that, a patient one would rather
-    wait, and an impatient one is content with whatever is of use.
+    an eighth of what is free, whichever is more, so that many can run on a small cap at once. Where others hold that, a
+    patient one would rather wait, and an impatient one is content with whatever is of use.
     """
     left = [
         (counter.cap_nanousd - spent, held, counter)
@@ -68,10 +70,26 @@ def grow(growth: Growth, balances: Sequence[tuple[int, int]]) -> Granted | Refus
     return Granted(growth.held_nanousd + min(growth.more_nanousd, free), afford)
 
 
+def steady_since(seen_s: float | None, steady_s: float, now_s: float) -> float:
+    """Since when reaps have come without a pause: the last came at `seen_s` (None: there was none), and then that was
+    since `steady_s`. A clock that was put back is a pause too."""
+    return steady_s if seen_s is not None and 0 <= now_s - seen_s <= PAUSE_S else now_s
+
+
 def tokens_of(ask: Ask) -> int:
     """How many tokens the meters take of `ask`: all of them, or what the tightest could ever give."""
     limits = [meter.limit for meter in ask.meters if meter.measure in ("tpm", "tpd")]
-    return min([ask.tokens, *limits])
+    return min([countable(ask.tokens), *limits])
+
+
+def countable(tokens: int) -> int:
+    """`tokens`, as many as one request can have."""
+    return min(max(tokens, 0), MAX_TOKENS)
+
+
+def uncountable(counters: Sequence[Counter], sums: Sequence[int], by: int) -> str | None:
+    """The counter whose sum cannot take `by` more, if there is one: nothing counts past 2**63."""
+    return next((c.name for c, sum_ in zip(counters, sums, strict=True) if sum_ + by >= MOST_SUM), None)
 
 
 def amount_of(meter: Meter, tokens: int) -> int:

@@ -33,6 +33,7 @@ class Listed(BaseModel):
     sampling: bool = True
     thinking: Literal["none", "budget", "adaptive", "level"] = "none"
     thinking_always: bool = False
+    reasons: bool = False
     efforts: tuple[str, ...] = ()
     structured_output: bool = True
     prefill: bool = True

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.attempts import Course
 from tests import replay
 from tests.gateway.test_chat import ANSWER, HELLO, PRICES
 from tests.replay import Upstream, event_reply, json_reply
 from tests.running import Running, in_thread
+from translators.errors import LLMError
 
 ROUTES = """
 providers:
@@ -70,3 +72,16 @@ def test_weights_spread_the_first_tries(gateway: Running, upstream: Upstream) ->
         assert gateway.chat(key, HELLO | {"model": "weighted"}).status_code == 200
     first_elsewhere = sum("messages" in request.path for request in upstream.requests)
     assert 1 <= first_elsewhere <= 25
+
+
+def test_every_call_that_was_at_work_when_time_was_up_is_owed() -> None:
+    whole = Course("r", 1, {"model": "small"}, ())
+    whole.lanes = tuple(Course(f"r{at}", 1, {"model": "small"}, ()) for at in range(3))
+    assert not whole.at_work
+    whole.lanes[0].written()
+    whole.lanes[1].written()
+    whole.lanes[1].accepted = True
+    assert whole.at_work
+    whole.failed(LLMError("timeout", "The request took longer than 1 s"))
+    assert [lane.broke_off for lane in whole.lanes] == [True, True, False]
+    assert whole.owes

@@ -26,6 +26,7 @@ routes:
   claude: anthropic/small
   flash: gemini/small
   safe: {{targets: [{{model: openai/small}}], fallback: [second/small]}}
+  mixed: {{targets: [{{model: openai/small}}], strategy: ordered, fallback: [anthropic/small]}}
   safer: {{targets: [{{model: down/small}}], strategy: ordered, fallback: [second/small]}}
 max_body_bytes: 4000
 """

@@ -36,8 +36,9 @@ class Scripted:
     async def read(self, limit: int) -> bytes:
         return b""
 
-    def close(self) -> None:
+    def close(self) -> tuple[bytes, ...]:
         self.closed = True
+        return ()
 
 
 async def drained(replies: Replies) -> list[bytes]:

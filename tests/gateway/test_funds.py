@@ -3,7 +3,7 @@
 import json
 
 from tests.gateway.test_chat import ANSWER, COST, HELLO, error_of, gateway
-from tests.replay import Upstream, json_reply
+from tests.replay import Reply, Upstream, json_reply
 from tests.running import Running
 
 __all__ = ["gateway"]
@@ -35,3 +35,30 @@ def test_a_second_attempt_that_the_budget_does_not_cover_as_well_is_not_made(
     cap = "0.0014"  # 1,275 µ$ are held: what is left does not cover the 165 µ$ that the first attempt cost
     answer = gateway.chat(gateway.new_key(max_budget=cap), body)
     assert (answer.status_code, len(upstream.requests)) == (502, 1)
+
+
+def test_a_failed_attempt_is_paid_for_once_when_the_next_target_cannot_take_the_request(
+    gateway: Running, upstream: Upstream
+) -> None:
+    upstream.answer(json_reply(200, {"error": {"message": "no"}, "usage": ANSWER["usage"]}))
+    answer = gateway.chat(gateway.new_key(max_budget="10"), HELLO | {"model": "mixed", "logit_bias": {"1": 5}})
+    assert (answer.status_code, answer.headers["x-headgate-target"]) == (502, "openai/small")
+    (entry,) = gateway.entries()
+    assert (entry["cost_usd"], entry["target"], entry["attempts"]) == (COST, "openai/small", 1)
+
+
+def test_what_a_failed_attempt_cost_is_billed_even_if_the_key_may_not_go_on(
+    gateway: Running, upstream: Upstream
+) -> None:
+    key = gateway.new_key(key_alias="narrowed", max_budget="10")
+    (record,) = [each for each in gateway.admin("GET", "keys")["data"] if each["key_alias"] == "narrowed"]
+
+    def narrowed(_: object) -> Reply:
+        gateway.admin("PATCH", f"keys/{record['id']}", {"models": ["another"]})
+        return json_reply(200, {"error": {"message": "no"}, "usage": ANSWER["usage"]})
+
+    upstream.handler = narrowed
+    assert gateway.chat(key, HELLO | {"model": "safe"}).status_code == 502
+    assert len(upstream.requests) == 1
+    (entry,) = gateway.entries()
+    assert entry["cost_usd"] == COST

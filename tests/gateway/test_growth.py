@@ -16,9 +16,11 @@ from tests.running import Running, in_thread
 
 ROUTES = """
 providers:
-  openai: {{dialect: openai, base_url: "{url}/v1", api_key: k}}
+  openai: {{dialect: openai, base_url: "{url}/v1", api_key: k, shows_reasoning: true}}
+  unknown: {{dialect: openai, base_url: "{url}/v1", api_key: k}}
 routes:
   small: openai/small
+  hidden: unknown/small
   safe: {{targets: [{{model: openai/small}}], fallback: [openai/small]}}
 usual_output_tokens: 64
 wait_s: 0

@@ -7,7 +7,8 @@ def test_an_unknown_pair_gets_the_setting_and_a_known_one_room_above_its_longest
     usual = Usual(256)
     usual.learn("key_1", "small", 500, 0)
     usual.learn("key_1", "small", 400, 0)
-    assert usual.tokens("key_2", "small") == 256
+    assert usual.tokens("key_2", "large") == 256
+    assert usual.tokens("key_2", "small") == usual.tokens("key_1", "small")  # new here: what others have seen
     assert 500 < usual.tokens("key_1", "small") <= MARGIN * 500
 
 
@@ -23,7 +24,8 @@ def test_what_is_known_is_bounded() -> None:
     usual = Usual(1)
     for at in range(MAX_KNOWN + 5):
         usual.learn(f"key_{at}", "small", 9, 0)
-    assert usual.tokens("key_0", "small") == 1
+    assert usual.tokens("key_0", "small") == LEAST_TOKENS  # forgotten, but not the model
+    assert len(usual._longest) == MAX_KNOWN
     assert usual.tokens(f"key_{MAX_KNOWN + 4}", "small") == LEAST_TOKENS
 
 
@@ -40,3 +42,12 @@ def test_a_model_that_is_billed_for_more_than_is_seen_is_known_for_it() -> None:
     usual.learn("key_1", "curtained", 900, 420)
     assert usual.seen("open") and usual.seen("unheard-of")
     assert not usual.seen("curtained")
+
+
+def test_an_odd_answer_teaches_little() -> None:
+    usual = Usual(256)
+    usual.learn("key_1", "small", 1, 100_000)
+    assert usual.bytes_per_token("small") < 5
+    for _ in range(50):
+        usual.learn("key_1", "small", 100, 500)
+    assert 4.9 < usual.bytes_per_token("small") <= 5

@@ -94,7 +94,7 @@ class Away:
     async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
         raise StoreDown("away")
 
-    async def reap(self, limit: int = 100) -> int:
+    async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
         raise StoreDown("away")
 
     async def settle(self, bill: Bill) -> Settled:
