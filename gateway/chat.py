@@ -86,7 +86,6 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         started=started,
         end_user=end_user,
         tags=tags,
-        bytes_per_token=gateway.usual.bytes_per_token(chat["model"]),
     )
 
     async def reread() -> Parties:

@@ -45,6 +45,7 @@ class Funds:
             self._grows = False
             return hold
         gateway.payers.confirm(hold.parties)
+        course.bytes_per_token = gateway.usual.bytes_per_token(model)  # while it waited, others may have taught it
         afforded, wanted = hold.nanousd, ceiling(False)
         # with less than is usual there is no time to grow: then the provider is told to keep within what is held
         self._grows = self._grows and wanted.usual <= hold.nanousd < wanted.most

@@ -10,7 +10,7 @@ AHEAD = 64  # tokens: growth.LEAST_AHEAD, so that an answer of the usual length 
 BYTES_PER_TOKEN = 4.0  # of English text and of code, where nothing is known of a model
 FEWEST_BYTES = 64  # an answer that is shorter teaches nothing of that
 LIKELY = (2.0, 8.0)  # bytes per token of whole answers: what is beyond teaches no more than that
-LESSON = 0.2  # of the difference, by one answer
+LESSONS = 10  # of as many answers the average is remembered, the guess at first being one of them
 FADE = 0.95  # of the longest one's lead over the present one, per answer
 SLACK = 64  # tokens that an answer may have beyond its bytes: its end, its calls
 MAX_KNOWN = 10_000  # pairs of key and model; the oldest are forgotten
@@ -27,7 +27,7 @@ class Usual:
         self._unknown = unknown_tokens
         self._longest: dict[tuple[str, str], tuple[float, float]] = {}  # tokens, and the most they could have been
         self._unseen: dict[str, None] = {}  # models that were billed for more than could be seen of them
-        self._ratios: dict[str, float] = {}  # bytes per token, by model
+        self._ratios: dict[str, tuple[float, int]] = {}  # bytes per token, by model, and of how many answers
 
     def tokens(self, key_id: str, model: str, *, bounded: bool = False) -> int:
         """Enough for most answers, in tokens; `bounded`: as the bytes of the answer bound them."""
@@ -43,16 +43,17 @@ class Usual:
 
     def bytes_per_token(self, model: str) -> float:
         """How long the tokens of `model` are on average, for estimates."""
-        return self._ratios.get(model, BYTES_PER_TOKEN)
+        return self._ratios.get(model, (BYTES_PER_TOKEN, 1))[0]
 
     def learn(self, key_id: str, model: str, tokens: int, output_bytes: int) -> None:
         """An answer came to `tokens`, billed by the provider, and was `output_bytes` long (0: not counted)."""
         if output_bytes and tokens > output_bytes + SLACK:
             _keep(self._unseen, model, None)
         elif output_bytes >= FEWEST_BYTES and tokens:
-            known = self._ratios.pop(model, BYTES_PER_TOKEN)
+            known, lessons = self._ratios.pop(model, (BYTES_PER_TOKEN, 1))
             seen = min(max(output_bytes / tokens, LIKELY[0]), LIKELY[1])
-            _keep(self._ratios, model, known + LESSON * (seen - known))
+            lessons = min(lessons + 1, LESSONS)
+            _keep(self._ratios, model, (known + (seen - known) / lessons, lessons))
         bound = max(tokens, output_bytes or round(BYTES_PER_TOKEN * tokens))
         for name in ((key_id, model), ("", model)):  # a key that is new here begins with what others have seen
             before = self._longest.pop(name, (0.0, 0.0))

@@ -47,7 +47,7 @@ def test_a_model_that_is_billed_for_more_than_is_seen_is_known_for_it() -> None:
 def test_an_odd_answer_teaches_little() -> None:
     usual = Usual(256)
     usual.learn("key_1", "small", 1, 100_000)
-    assert usual.bytes_per_token("small") < 5
+    assert usual.bytes_per_token("small") == 6  # between what is guessed at first, and the most that is likely
     for _ in range(50):
         usual.learn("key_1", "small", 100, 500)
-    assert 4.9 < usual.bytes_per_token("small") <= 5
+    assert 4.9 < usual.bytes_per_token("small") < 5.1
