@@ -13,17 +13,29 @@ from gateway.commands.desk import Json, command
 from gateway.ledger.store import StoreDown
 from translators.errors import LLMError
 
+PIPE_BROKE = 128 + 13  # what a shell tells of a program that SIGPIPE ended
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. The exit status: 0, 1 for what could not be done, and argparse's 2 for bad usage."""
+    """Run one command. The exit status: 0, 1 for what could not be done, and argparse's 2 for bad usage.
+
+    A command whose 1 is an answer (`reconcile`) has 2 for both; one whose reader went away, a shell's for SIGPIPE.
+    """
     args = _parser().parse_args(argv)
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()  # here, where a reader that went away is no traceback
+        return status
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for the flush at exit (docs.python.org, signal)
+        return PIPE_BROKE
     except LLMError as error:
         print(f"headgate: {error.message}", file=sys.stderr)
     except StoreDown as error:
         print(f"headgate: the store does not answer: {error}", file=sys.stderr)
-    return 1
+    return int(args.failed)
 
 
 # --- serve, check, explain

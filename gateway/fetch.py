@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -40,7 +41,7 @@ async def admin_call(
 
     Raises LLMError: as the gateway refused, or that it cannot be reached or is no Headgate.
     """
-    headers = {"authorization": f"Bearer {admin_key}", "content-type": "application/json"}
+    headers = _headers(url, admin_key) | {"content-type": "application/json"}
     content = None if body is None else orjson.dumps(body)
     try:
         async with httpx.AsyncClient(timeout=_patience(), verify=tls_context()) as client:
@@ -60,7 +61,7 @@ async def admin_lines(url: str, admin_key: str, path: str, query: Mapping[str, s
 
     Raises LLMError as `admin_call` does, and when the stream breaks off.
     """
-    headers, rest = {"authorization": f"Bearer {admin_key}"}, b""
+    headers, rest = _headers(url, admin_key), b""
     try:
         async with (
             httpx.AsyncClient(timeout=_patience(), verify=tls_context()) as client,
@@ -75,6 +76,17 @@ async def admin_lines(url: str, admin_key: str, path: str, query: Mapping[str, s
         raise LLMError("connect", f"no answer from {url}: {error or type(error).__name__}") from error
     except orjson.JSONDecodeError:
         raise LLMError("bad_upstream", f"{url} does not answer as Headgate does") from None
+
+
+def _headers(url: str, key: str) -> dict[str, str]:
+    """Raises LLMError for what httpx and the socket would not refuse as their own errors."""
+    try:
+        urlsplit(url).port  # noqa: B018 - raises ValueError
+    except ValueError as error:
+        raise LLMError("connect", f"{url} is no address: {error}") from None
+    if not key.isascii() or not key.isprintable():
+        raise LLMError("authentication", f"the key for {url} is none: it holds more than ASCII's printable characters")
+    return {"authorization": f"Bearer {key}"}
 
 
 def _patience() -> httpx.Timeout:

@@ -13,6 +13,7 @@ from gateway.ledger.opening import store_of
 from translators.errors import LLMError
 
 Json = dict[str, Any]
+MAKING = ("create_key", "create_team", "create_user", "create_tag", "change_org")  # what may be first in a ledger
 
 
 def done(args: argparse.Namespace, operation: str, given: Json) -> Json:
@@ -47,7 +48,7 @@ def admin_key_for(url: str) -> str:
 
 
 async def _directly(name: str, id: str, given: Json) -> Json:
-    store = store_of(os.environ)
+    store = store_of(os.environ, may_make=name in MAKING)
     await store.open()
     try:
         return await answer(OPERATIONS[name], store, time.time(), id, given)
@@ -61,7 +62,7 @@ async def _directly(name: str, id: str, given: Json) -> Json:
 def command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
     """A sub-command of `commands` that `run` carries out."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, failed=1)
     return parser
 
 
@@ -77,6 +78,13 @@ def written(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return text
+
+
+def an_id(text: str) -> str:
+    """The id of a record, which must be able to stand in a path."""
+    if text in (".", ".."):
+        raise argparse.ArgumentTypeError("cannot be . or .., which clients take out of a URL")
+    return written(text)
 
 
 def json_of(text: str) -> Any:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal
 from gateway.admin.forms import read
 from gateway.commands.desk import admin_key_for
 from gateway.ledger.opening import store_of
+from gateway.ledger.store import Store
 from gateway.reports.export import Format, Row, columns, head, piece, rows
 from gateway.reports.parquet import writing
 from gateway.reports.report_forms import ExportQuery
@@ -24,7 +25,7 @@ Write = Callable[[Sequence[Row]], None]
 def export(url: str | None, kind: Kind, path: str, asked: Mapping[str, str]) -> None:
     """Write what `asked` selects to the file at `path`, which is there whole or not at all; "-" is standard output."""
     query = read(ExportQuery, asked)
-    found = _by_url(url, asked) if url else _directly(query)
+    found = _by_url(url, asked) if url else _directly(store_of(os.environ, may_make=False), query)
     with _sink(path) as sink, _writer(kind, sink, columns(query.by)) as write:
         asyncio.run(_copy(found, write))
 
@@ -42,8 +43,7 @@ async def _by_url(url: str, asked: Mapping[str, str]) -> AsyncIterator[Sequence[
         yield some
 
 
-async def _directly(query: ExportQuery) -> AsyncIterator[Sequence[Row]]:
-    store = store_of(os.environ)
+async def _directly(store: Store, query: ExportQuery) -> AsyncIterator[Sequence[Row]]:
     await store.open()
     try:
         async for some in rows(store, time.time(), query):

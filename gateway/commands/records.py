@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from gateway.commands import tables
-from gateway.commands.desk import Json, add_where, command, done, exact_json, json_of, written
+from gateway.commands.desk import Json, add_where, an_id, command, done, exact_json, json_of, written
 from gateway.commands.reports import add_why
 
 CAPS = (
@@ -110,7 +110,7 @@ def _add_records(commands: Any, kind: str, about: str) -> None:
         with_id.append(rotated)
         add_why(verbs)
     for verb in with_id:
-        verb.add_argument("id", metavar="ID", type=written)
+        verb.add_argument("id", metavar="ID", type=an_id)
     for verb in (created, updated):
         _add_fields(verb, kind)
     _add_clear(updated, kind)

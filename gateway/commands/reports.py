@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gateway.commands import charts, tables
-from gateway.commands.desk import Json, add_where, answered, command, done, written
+from gateway.commands.desk import Json, add_where, an_id, answered, command, done, written
 from gateway.commands.export import Kind, export
 from gateway.reports.provider_reports import COST, NANO, Provider, Stated, read
 from gateway.reports.reconcile import Difference, compare, span, total
@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
 def add_why(verbs: Any) -> None:
     """`headgate keys why`."""
     why = command(verbs, "why", "why a request by a key would be refused now", _why)
-    why.add_argument("id", metavar="ID", type=written)
+    why.add_argument("id", metavar="ID", type=an_id)
     why.add_argument("--model", help="as a caller would ask for it; else the caps of every model are listed")
     why.add_argument("--user", help="the end user it would be for")
     why.add_argument("--tag", help="one more tag beside the key's own")
@@ -198,6 +198,7 @@ def _tell_reconciled(
 def _add_reconcile(commands: Any) -> None:
     about = "compare what was billed with a provider's usage or cost export, by day and model"
     reconcile = command(commands, "reconcile", about, _reconcile)
+    reconcile.set_defaults(failed=2)  # 1 says that figures differ
     reconcile.add_argument("files", metavar="FILE", nargs="+", help="JSON of its API or CSV; - is standard input")
     reconcile.add_argument("--provider", required=True, choices=get_args(Provider), help="whose export it is")
     reconcile.add_argument("--name", help="what routes.yaml calls the provider (as --provider)")

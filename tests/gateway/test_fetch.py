@@ -40,9 +40,9 @@ def test_a_refusal_keeps_its_status_and_message(httpx_mock: HTTPXMock) -> None:
     assert (refused.value.status, refused.value.message) == (422, "`a` is not known")
 
 
-def lines() -> list[Any]:
+def lines(url: str = f"{URL}/") -> list[Any]:
     async def read() -> list[Any]:
-        found = admin_lines(f"{URL}/", "admin-key", "/admin/usage/export", {"format": "jsonl"})
+        found = admin_lines(url, "admin-key", "/admin/usage/export", {"format": "jsonl"})
         return [line async for some in found for line in some]
 
     return asyncio.run(read())
@@ -91,6 +91,22 @@ def test_silence_names_the_url_and_never_the_key(httpx_mock: HTTPXMock, error: E
     assert refused.value.kind == "connect"
     assert URL in refused.value.message
     assert "admin-key" not in refused.value.message
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:x", "http://[::1"])
+def test_an_address_that_cannot_be_is_an_error_like_any(url: str) -> None:
+    with pytest.raises(LLMError, match="is no address"):
+        asyncio.run(admin_call(url, "admin-key", "GET", "/admin/keys", {}, None))
+    with pytest.raises(LLMError, match="is no address"):
+        lines(url)
+
+
+@pytest.mark.parametrize("key", ["sk-hg-é", "sk-hg-\n", "sk-hg-\x7f"])
+def test_a_key_that_no_header_can_carry_is_not_sent_and_not_repeated(key: str) -> None:
+    with pytest.raises(LLMError, match=f"the key for {URL}") as refused:
+        asyncio.run(admin_call(URL, key, "GET", "/admin/keys", {}, None))
+    assert refused.value.kind == "authentication"
+    assert key not in refused.value.message
 
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20

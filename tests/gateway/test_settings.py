@@ -85,6 +85,20 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         Provider.model_validate({"dialect": "openai", "base_url": address})
 
 
+@pytest.mark.parametrize("port", ["abc", "99999", "-1", "0", "80 "])
+def test_what_is_no_port_is_refused(port: str) -> None:
+    with pytest.raises(ValidationError, match="port from 1 to 65535"):
+        Provider.model_validate({"dialect": "openai", "base_url": f"http://127.0.0.1:{port}/v1"})
+    with pytest.raises(ValidationError, match="port from 1 to 65535"):
+        Settings.model_validate({"alert_url": f"https://hooks.example:{port}/t0ken"})
+
+
+@pytest.mark.parametrize("port", ["1", "65535", ""])
+def test_every_port_that_there_is_can_be_written(port: str) -> None:
+    url = f"http://127.0.0.1:{port}/v1"
+    assert Provider.model_validate({"dialect": "openai", "base_url": url}).base_url == url
+
+
 def test_a_route_in_short_is_a_route_with_one_target() -> None:
     assert Route.model_validate("demo/demo") == Route.model_validate({"targets": [{"model": "demo/demo"}]})
 

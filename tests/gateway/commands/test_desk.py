@@ -6,6 +6,7 @@ import pytest
 
 from gateway.cli import main
 from tests.gateway.desk import ADMIN_KEY
+from tests.gateway.terminal import Run
 
 
 def test_a_gateway_that_refuses_or_is_not_there(
@@ -13,6 +14,9 @@ def test_a_gateway_that_refuses_or_is_not_there(
 ) -> None:
     assert main(["keys", "list", "--url", running]) == 1
     assert "HEADGATE_ADMIN_KEY" in capsys.readouterr().err
+    monkeypatch.setenv("HEADGATE_ADMIN_KEY", "schlüssel")
+    assert main(["keys", "list", "--url", running]) == 1
+    assert "ASCII" in capsys.readouterr().err
     monkeypatch.setenv("HEADGATE_ADMIN_KEY", "wrong")
     assert main(["keys", "list", "--url", running]) == 1
     assert "admin key is missing or wrong" in capsys.readouterr().err
@@ -36,3 +40,89 @@ def test_a_store_that_cannot_be_opened_is_told(
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     assert main(["keys", "list"]) == 1
     assert capsys.readouterr().err.startswith("headgate: the store does not answer")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:abc", "http://[::1"])
+def test_an_address_that_cannot_be_is_one_line(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("HEADGATE_ADMIN_KEY", ADMIN_KEY)
+    for words in (["keys", "list"], ["usage", "--csv", "-"]):
+        assert main([*words, "--url", url]) == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"headgate: {url} is no address: ")
+        assert printed.count("\n") == 1
+
+
+READING = [
+    ["audit"],
+    ["usage"],
+    ["usage", "--csv", "-"],
+    ["keys", "list"],
+    ["keys", "show", "key_1"],
+    ["keys", "update", "key_1", "--alias", "a"],
+    ["keys", "revoke", "key_1"],
+    ["keys", "rotate", "key_1"],
+    ["keys", "why", "key_1"],
+    ["users", "update", "ada", "--max-budget", "1"],
+    ["org", "show"],
+]
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_where_there_is_no_ledger_that_is_said_and_none_is_made(
+    data: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"headgate: there is no ledger at {data}: ")
+    assert list(data.parent.iterdir()) == []
+
+
+MAKING = [
+    ["keys", "create"],
+    ["teams", "create"],
+    ["users", "create", "ada"],
+    ["tags", "create", "batch"],
+    ["org", "update", "--max-budget", "1"],
+]
+
+
+@pytest.mark.parametrize("words", MAKING, ids=" ".join)
+def test_what_can_be_first_in_a_ledger_makes_it(
+    data: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["audit"]) == 0
+    assert "1 records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("id", [".", ".."])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["users", "show"],
+        ["tags", "show"],
+        ["tags", "update"],
+        ["keys", "revoke"],
+        ["keys", "rotate"],
+        ["keys", "why"],
+    ],
+    ids=" ".join,
+)
+def test_what_clients_take_out_of_a_url_is_no_id(
+    running: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], id: str
+) -> None:
+    monkeypatch.setenv("HEADGATE_ADMIN_KEY", ADMIN_KEY)
+    for where in ([], ["--url", running]):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, id, *where])
+        assert ended.value.code == 2
+        assert "cannot be . or .." in capsys.readouterr().err
+
+
+def test_an_id_that_only_begins_like_that_is_one(run: Run) -> None:
+    run("users", "create", "..ada")
+    assert run("users", "show", "..ada")["id"] == "..ada"

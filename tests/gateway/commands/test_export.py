@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def test_nothing_is_a_file_too(run: Run, spent: None, tmp_path: Path) -> None:
     assert parquet.read_table(tmp_path / "parquet").num_rows == 0
 
 
-def test_what_fails_leaves_no_file(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_fails_leaves_no_file(run: Run, spent: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").write_text("from yesterday")
     for words in (["--by", "colour"], ["--url", "http://127.0.0.1:9"]):
         assert main(["usage", *words, "--csv", str(tmp_path / "out")]) == 1
@@ -61,3 +63,16 @@ def test_what_fails_leaves_no_file(data: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["usage", "--csv", str(tmp_path / "no" / "such" / "folder")]) == 1
     assert (tmp_path / "out").read_text() == "from yesterday"
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("run", ["store"], indirect=True)
+def test_a_reader_that_goes_away_ends_it_quietly(run: Run, spent: None, kind: str) -> None:
+    words = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
+    with subprocess.Popen(
+        [*words, "usage", f"--{kind}", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as command:
+        assert command.stdout is not None and command.stderr is not None
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 141, "as a shell tells of a program that SIGPIPE ended"

@@ -151,6 +151,8 @@ def test_a_long_list_says_how_to_go_on(data: Path, capsys: pytest.CaptureFixture
 def test_what_cannot_be_done_is_one_line_and_status_1(
     data: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
+    main(["org", "update"])
+    capsys.readouterr()
     assert main(words) == 1
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -70,6 +70,8 @@ def test_a_terminal_gets_shares_and_a_trend(
 def test_what_cannot_be_asked_is_one_line_and_status_1(
     data: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
+    main(["keys", "create"])
+    capsys.readouterr()
     assert main(["usage", *words]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -214,8 +216,31 @@ def test_a_provider_may_have_another_name_here(billed: Path, capsys: pytest.Capt
     ],
 )
 def test_what_cannot_be_reconciled(data: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
-    assert main(["reconcile", *words]) == 1
+    assert main(["reconcile", *words]) == 2, "1 would say that figures differ"
     assert capsys.readouterr().err.startswith("headgate: ")
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", '"NaN"', '"-Infinity"', "1e999999999", "1e999"])
+def test_an_amount_that_is_none_is_one_error(
+    billed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], amount: str
+) -> None:
+    result = f'{{"object": "organization.costs.result", "amount": {{"value": {amount}, "currency": "usd"}}}}'
+    (tmp_path / "costs.json").write_text(f'{{"data": [{{"start_time": 1795046400, "results": [{result}]}}]}}')
+    assert main(["reconcile", str(tmp_path / "costs.json"), "--provider", "openai"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.startswith("headgate: this is not what openai exports: ")
+
+
+def test_what_cannot_be_asked_of_the_ledger_is_no_difference_either(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["reconcile", str(EXPORTS / "openai_costs.json"), "--provider", "openai"]
+    assert main(words) == 2
+    assert "no ledger" in capsys.readouterr().err
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    assert main(words) == 2
+    assert "does not answer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--tolerance", "-1"], ["--tolerance", "x"], ["--from", "then"], []])

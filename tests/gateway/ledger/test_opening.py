@@ -48,8 +48,20 @@ async def test_the_environment_names_the_store(tmp_path: Path, redis_url: str) -
         ({"REDIS_URL": "redis://127.0.0.1:1/0", "HEADGATE_REDIS_WAIT": "always"}, "replicas:N"),
         ({"REDIS_URL": "redis://127.0.0.1:1/0?wait=always"}, "replicas:N"),
         ({"REDIS_URL": "redis+ring://127.0.0.1:1"}, "redis://"),
+        ({"HEADGATE_REDIS_WAIT": "aof"}, "no REDIS_URL"),
+        ({"HEADGATE_REDIS_WAIT": "replicas:1", "REDIS_URL": ""}, "no REDIS_URL"),
     ],
 )
 def test_words_that_mean_nothing_are_named(env: dict[str, str], says: str) -> None:
     with pytest.raises(LLMError, match=says):
         store_of(env)
+
+
+def test_a_ledger_that_is_not_there_is_made_only_where_that_is_meant(tmp_path: Path) -> None:
+    env = {"HEADGATE_DATA": str(tmp_path / "ledger.db")}
+    with pytest.raises(LLMError, match=r"no ledger at .*ledger\.db"):
+        store_of(env, may_make=False)
+    assert isinstance(store_of(env), SqliteStore)
+    (tmp_path / "ledger.db").touch()
+    assert isinstance(store_of(env, may_make=False), SqliteStore)
+    assert isinstance(store_of({"REDIS_URL": "redis://127.0.0.1:1/0", **env}, may_make=False), RedisStore)
