@@ -102,7 +102,7 @@ def create_app(config: Config, store: Store) -> ASGIApp:
 async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> Gateway:
     """One worker's parts, each closed at the end."""
     settings = config.settings
-    spool = Spool(spool_folder(settings.spool, os.environ))
+    spool = Spool(spool_folder(settings.spool, os.environ), await store.claim("store_id", uuid4().hex))
     at_the_end.push_async_callback(spool.close)
     fetcher = Fetcher(settings.fetch_allow, settings.fetch_max_bytes, settings.fetch_timeout_s)
     at_the_end.push_async_callback(fetcher.close)

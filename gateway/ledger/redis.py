@@ -6,10 +6,11 @@ scripts are given that root, and make the names of keys themselves.
     records:<kind>  states:<kind>  aliases:<kind>   hashes by id (aliases: by alias)
     ids:<kind>                                      every id at score 0, for lists in order
     tokens  digests                                 token digest → key id, and back
-    sums:<scope>|<window>                           a counter: spent, held, folded
+    sums:<scope>|<window>                           a counter: spent, held, folded; listed, once it is in `counters`
     windows:<scope>  counters                       the scope's windows by their end; every counter by when it goes
     meters:<scope>|<measure>  slots                 a meter's buckets; requests at once by scope
     hold:<request>  settled:<request>  leases       a live hold, the mark of a settled one, the live ones by deadline
+    reaper                                          when it last came, and since when without a pause
     journal  folds:<day>  days                      a stream; what has left it, and of which days
     claim:<name>  memory:<name>  lock:<name>
 """
@@ -191,8 +192,8 @@ class RedisStore:
         self._recent.settled(bill)
         return answer
 
-    async def reap(self, limit: int = 100) -> int:
-        return int(await self._calls.put(Call(calls.REAP, (self._root,), [limit], durable=True)))
+    async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
+        return int(await self._calls.put(Call(calls.REAP, (self._root,), [limit, steady_s], durable=True)))
 
     async def balances(self, scopes: Sequence[str]) -> Sequence[Balance]:
         seconds, microseconds = await self._do("TIME")
@@ -221,7 +222,8 @@ class RedisStore:
         return "HGETALL", self._key("meters", meter.name)
 
     async def holds(self) -> Sequence[Live]:
-        return (await self._snapshot("holds")).holds
+        call = Call(calls.SNAPSHOT, (self._root,), ["holds"])
+        return calls.snapshot(await self._calls.put(call)).holds
 
     async def journal(self, start_s: float, end_s: float, after: str = "", limit: int = 1000) -> Sequence[Entry]:
         start_ms, end_ms = journal.span_ms(start_s, end_s)
@@ -232,11 +234,8 @@ class RedisStore:
         found = await self._do("XRANGE", self._key("journal"), start, end_ms - 1, "COUNT", limit)
         return [calls.entry(id, fields) for id, fields in found]
 
-    async def snapshot(self) -> Snapshot:
-        return await self._snapshot("all")
-
-    async def _snapshot(self, what: str) -> Snapshot:
-        return calls.snapshot(await self._calls.put(Call(calls.SNAPSHOT, (self._root,), [what])))
+    async def snapshot(self, after: str | None = None, limit: int = 1000, names: Sequence[str] = ()) -> Snapshot:
+        return calls.snapshot(await self._calls.put(calls.look(self._root, after, limit, names)))
 
     async def fold(self, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> bool:
         return not entries or bool(await self._calls.put(calls.fold(self._root, entries, sums, folds)))
@@ -250,6 +249,7 @@ class RedisStore:
     async def claim(self, name: str, value: str) -> str:
         key = self._key("claim", name)
         _, claimed = await self._all([("SET", key, value, "NX"), ("GET", key)])
+        self._recent.claimed(key, claimed)
         return str(claimed, "utf-8")
 
     async def lock(self, name: str, owner: str, ttl_s: float) -> bool:
@@ -308,8 +308,9 @@ class RedisStore:
         return [failed(answer) or answer for answer in answers]
 
     async def _tell(self, speak: Speak) -> None:
-        """A server that may have forgotten it: the settles of the last minute, and this worker's live holds."""
+        """A server that may have forgotten it: claims, the settles of the last minute, this worker's live holds."""
         await speak([("SCRIPT", "LOAD", script.text) for script in (calls.SETTLE, calls.RESTORE)])
+        await speak([("SET", key, value, "NX") for key, value in self._recent.claims.items()])
         for answer in await speak([call.command() for call in self._recent.calls()]):
             if error := failed(answer):
                 raise Lost(str(error))

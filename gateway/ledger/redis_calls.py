@@ -13,6 +13,7 @@ import orjson
 
 from gateway.ledger import journal
 from gateway.ledger.redis_place import Argument
+from gateway.ledger.rules import countable
 from gateway.ledger.store import (
     Ask,
     Beat,
@@ -87,7 +88,7 @@ class Call:
 def reserve(root: str, ask: Ask) -> Call:
     arguments: list[Argument] = [
         *(ask.request_id, ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd, int(ask.whole), int(ask.patient)),
-        *(ask.tokens, ask.least_tokens, ask.lease_s, ask.line, _names(ask.counters)),
+        *(countable(ask.tokens), ask.least_tokens, ask.lease_s, ask.line, _names(ask.counters)),
         *(len(ask.standings), len(ask.counters), len(ask.meters)),
     ]
     for standing in ask.standings:
@@ -142,12 +143,21 @@ def renew(root: str, beats: Sequence[Beat], lease_s: float) -> Call:
 def settle(root: str, bill: Bill) -> Call:
     """Raises ValueError for a cost that no bill can have."""
     line = journal.line(bill)
-    arguments: list[Argument] = [bill.request_id, bill.cost_nanousd, line, _names(bill.counters), bill.tokens]
+    arguments: list[Argument] = [
+        bill.request_id,
+        bill.cost_nanousd,
+        line,
+        _names(bill.counters),
+        countable(bill.tokens),
+    ]
     return Call(SETTLE, (root,), [*arguments, *_placed(bill.counters)], durable=True)
 
 
 def settled(answer: Any) -> Settled:
+    """Raises ValueError where a counter cannot count so much."""
     match answer:
+        case [b"uncountable", counter]:
+            raise ValueError(f"{counter.decode()} cannot count so much")
         case [b"settled", overrun, *spent]:
             return Settled(True, int(overrun), tuple(spent))
         case _:
@@ -217,8 +227,13 @@ def entry(id: bytes, fields: Sequence[bytes]) -> Entry:
     )
 
 
+def look(root: str, after: str | None, limit: int, names: Sequence[str]) -> Call:
+    arguments = ["all" if after is None else "page", after or "", limit, orjson.dumps(list(names))]
+    return Call(SNAPSHOT, (root,), arguments)
+
+
 def snapshot(answer: Any) -> Snapshot:
-    seconds, microseconds, sums, holds, slots, first, last = answer
+    seconds, microseconds, sums, holds, slots, first, last, after = answer
     return Snapshot(
         now_s=int(seconds) + int(microseconds) / 1e6,
         sums={name.decode(): Sum(int(spent), int(held), int(folded)) for name, spent, held, folded in _by(4, sums)},
@@ -226,10 +241,19 @@ def snapshot(answer: Any) -> Snapshot:
         slots={scope.decode(): int(running) for scope, running in _by(2, slots)},
         first_id=first.decode(),
         last_id=last.decode(),
+        after=after.decode() or None,
     )
 
 
-def _live(id: bytes, deadline: bytes, nanousd: bytes, cost: bytes, counters: bytes, meters: bytes, line: bytes) -> Live:
+def _live(
+    id: bytes,
+    deadline: bytes,
+    nanousd: bytes,
+    cost: bytes,
+    counters: bytes,
+    meters: bytes | None,
+    line: bytes | None,
+) -> Live:
     taken = orjson.loads(meters) if meters else []
     return Live(
         request_id=id.decode(),
@@ -238,7 +262,7 @@ def _live(id: bytes, deadline: bytes, nanousd: bytes, cost: bytes, counters: byt
         deadline_s=float(deadline),
         counters=tuple(orjson.loads(counters)),
         slots=tuple(scope for scope, measure, _, _ in taken if measure == "parallel"),
-        bill=journal.bill_of(line, id.decode(), int(cost)),
+        bill={} if line is None else journal.bill_of(line, id.decode(), int(cost)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a worker tells a server that may have forgotten it: the settles of the last minute, and its live holds.
+"""What a worker tells a server that may have forgotten it: claims, the settles of the last minute, its live holds.
 
 A server that was restarted with `appendfsync everysec`, or a replica that took its place, may lack the last second.
 """
@@ -22,6 +22,10 @@ class Recent:
         self._root = root
         self._settled: deque[tuple[float, Bill]] = deque(maxlen=MOST)
         self._live: dict[str, Known] = {}
+        self.claims: dict[str, bytes] = {}  # by key
+
+    def claimed(self, key: str, value: bytes) -> None:
+        self.claims[key] = value
 
     def held(self, ask: Ask, nanousd: int, tokens: int, taken: str) -> None:
         self._live[ask.request_id] = Known(ask, nanousd, tokens, taken, 0, ask.line)

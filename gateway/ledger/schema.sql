@@ -55,6 +55,12 @@ CREATE TABLE IF NOT EXISTS holds (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS holds_by_deadline ON holds (deadline_ms);
 
+CREATE TABLE IF NOT EXISTS reaper (  -- one row: when a reap last came, and since when without a pause
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    seen_s REAL NOT NULL,
+    steady_s REAL NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS settled (  -- for some days, so that no request is settled twice
     request_id TEXT PRIMARY KEY,
     provisional INTEGER,  -- at what a lost hold was settled; NULL: for good

@@ -2,7 +2,7 @@
 
 One file per process. What `add` has acknowledged has been through fsync; many bills share one. A bill leaves only when
 the store has taken it, and settling is idempotent by request id, so that each is booked once, whenever a process dies.
-Files of processes that are gone are adopted by whoever comes first.
+Files of processes that are gone are adopted by whoever comes first, of those whose store the bills are for.
 """
 
 import asyncio
@@ -30,19 +30,24 @@ class SpoolFailed(Exception):
 
 
 def spool_folder(setting: str, env: Mapping[str, str]) -> Path:
-    """Where the spool is: as set, else beside the embedded store; with Redis, named for its prefix, where we are."""
+    """Where the spool is: as set, else beside the embedded store; with Redis, named for its prefix, where we are.
+
+    Several stores may share it: each bill says which one it is for.
+    """
     if setting:
         return Path(setting)
     if env.get("REDIS_URL"):
         return Path(re.sub(r"[^A-Za-z0-9_.-]", "_", env.get("HEADGATE_REDIS_PREFIX") or "headgate") + ".spool")
-    return Path(env.get("HEADGATE_DATA") or "headgate.db").with_suffix(".spool")
+    return Path((env.get("HEADGATE_DATA") or "headgate.db") + ".spool")
 
 
 class Spool:
-    """The spool in `folder`, which is made when the first bill comes."""
+    """The spool in `folder`, which is made when the first bill comes, of the store that is known by `store_id`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store_id: str) -> None:
         self._folder = folder
+        self._store_id = store_id
+        self._others: set[Path] = set()  # files for other stores
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-spool")
         self._adds: Lane[bytes, None] = Lane(self._send, width=1)
         self._replaying = asyncio.Lock()
@@ -61,7 +66,7 @@ class Spool:
         if self._closed:
             raise SpoolFailed(f"{self._folder}: the spool is closed")
         try:
-            await self._adds.put(line_of(bill))
+            await self._adds.put(line_of(bill, self._store_id))
         except (TypeError, StoreDown) as error:  # no JSON; too many wait for the disk
             raise self._failed(error) from error
 
@@ -122,7 +127,7 @@ class Spool:
 
     def _append(self, lines: Sequence[bytes]) -> None:
         if self._current is None:
-            self._current = SpoolFile.create(self._folder)
+            self._current = SpoolFile.create(self._folder, self._store_id)
         try:
             self._current.append(lines)
         except OSError:  # after a failed fsync nothing is certain of what is in the file: it is never written again
@@ -142,11 +147,15 @@ class Spool:
     def _adopt(self) -> None:
         for path in self._folder.glob("*.jsonl"):
             try:
-                file = SpoolFile.adopt(path) if path.name != REFUSED else None
+                file = SpoolFile.adopt(path) if path.name != REFUSED and path not in self._others else None
             except OSError as error:
                 log.error("the bills in %s cannot be read: %s", path, error)
                 continue
-            if file is not None:
+            if file is not None and file.store not in ("", self._store_id):
+                log.warning("%s is of a process that is gone and of another store: it is left to a gateway there", path)
+                self._others.add(path)
+                file.close()
+            elif file is not None:
                 log.info("%s, of a process that is gone, is adopted: %d bills", path, file.pending)
                 self._sealed.append(file)
         self._sealed.sort(key=lambda file: file.path.name)

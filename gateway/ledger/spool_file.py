@@ -1,8 +1,9 @@
 """One file of the spool: bills as lines of JSON, locked while its process lives.
 
-A line is `{"v":1,"crc":"…","bill":{…}}`; the CRC-32 is of all that follows it, so that a line which a crash or a power
-cut has torn is told from a whole one. `{"v":1,"crc":"…","taken":N}` says that the store has taken the first N bytes.
-The lock (flock) belongs to the open file: the system drops it with the process, however that ends.
+A line is `{"v":1,"crc":"…","store":"…","bill":{…}}`; the CRC-32 is of all that follows it, so that a line which a crash
+or a power cut has torn is told from a whole one. A bill is of one store, and so are all of a file.
+`{"v":1,"crc":"…","taken":N}` says that the store has taken the first N bytes. The lock (flock) belongs to the open
+file: the system drops it with the process, however that ends.
 """
 
 import fcntl
@@ -31,23 +32,34 @@ _CRC_AT, _BODY_AT = len(b'{"v":1,"crc":"'), len(_HEAD % 0)
 
 
 class Found(NamedTuple):
-    """One line and where it ends. `bill` None: it holds none that can be read."""
+    """One line and where it ends. `bill` None: it holds none of the file's store that can be read."""
 
     bill: Bill | None
     line: bytes
     end: int
 
 
-def line_of(bill: Bill) -> bytes:
-    """`bill` whole, with its counters. Raises TypeError for what JSON cannot hold (a lone surrogate, 2**64)."""
-    return _sealed(b'"bill":' + orjson.dumps(bill) + b"}\n")
+def line_of(bill: Bill, store: str) -> bytes:
+    """`bill` whole, with its counters, and the id of the store that it is for.
+
+    Raises TypeError for what JSON cannot hold (a lone surrogate, 2**64).
+    """
+    return _sealed(b'"store":%s,"bill":%s}\n' % (orjson.dumps(store), orjson.dumps(bill)))
 
 
-def bill_of(line: bytes) -> Bill | None:
-    """The bill that `line` holds; None when it is torn, of another version, or no bill."""
+def bill_of(line: bytes, store: str) -> Bill | None:
+    """The bill for `store` that `line` holds; None when it is torn, of another version, another store's, or no bill."""
     try:
-        return _BILL.validate_python(orjson.loads(line)["bill"]) if _is_whole(line) else None
-    except (orjson.JSONDecodeError, KeyError, ValidationError):
+        return _BILL.validate_python(orjson.loads(line)["bill"]) if store_of(line) == store else None
+    except (KeyError, ValidationError):
+        return None
+
+
+def store_of(line: bytes) -> str | None:
+    """The id of the store that the bill in `line` is for; None when it is no bill, or torn."""
+    try:
+        return str(orjson.loads(line)["store"]) if _is_whole(line) else None
+    except (orjson.JSONDecodeError, KeyError):
         return None
 
 
@@ -66,14 +78,15 @@ def _taken(line: bytes) -> int | None:
 class SpoolFile:
     """A file that this process holds. Everything here blocks, and raises OSError as the disk does."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, store: str = "") -> None:
         self.path = path
+        self.store = store  # the id of the one that its bills are for; "" while it has none
         self.pending = 0  # bills that the store has not taken
         self._descriptor = descriptor
         self._begin = self._marked = 0  # what lies before is taken, and said to be in the file
 
     @classmethod
-    def create(cls, folder: Path) -> "SpoolFile":
+    def create(cls, folder: Path, store: str) -> "SpoolFile":
         """A new one, in a folder that is made if it is not there. Both are their owner's alone."""
         if not folder.is_dir():
             os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -83,7 +96,7 @@ class SpoolFile:
             flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
             descriptor = os.open(folder / name, flags, 0o600)
             if _locked(folder / name, descriptor):  # else another process took it for a dead one's, empty
-                file = cls(folder / name, descriptor)
+                file = cls(folder / name, descriptor, store)
                 try:
                     _fsync_folder(folder)
                 except OSError:
@@ -116,7 +129,7 @@ class SpoolFile:
             lines.seek(end)
             for line in islice(lines, count):
                 end += len(line)
-                found.append(Found(bill_of(line), line, end))
+                found.append(Found(bill_of(line, self.store), line, end))
         return found
 
     def advance(self, past: Found) -> None:
@@ -137,7 +150,7 @@ class SpoolFile:
         if found.line.strip() and _taken(found.line) is None:
             aside = self.path.with_suffix(".torn")
             _append_to(aside, found.line.rstrip(b"\n") + b"\n")
-            log.error("a line of the spool is no bill: it is kept in %s", aside)
+            log.error("a line of the spool is no bill of this store: it is kept in %s", aside)
 
     def refuse(self, found: Found, why: str) -> None:
         """Keep a bill that the store will never take."""
@@ -175,6 +188,7 @@ class SpoolFile:
                     self._begin = self._marked = max(self._begin, taken)
                 elif _is_whole(line):
                     ends.append(at)
+                    self.store = self.store or store_of(line) or ""
         self.pending = sum(end > self._begin for end in ends)
 
 

@@ -132,8 +132,8 @@ class SqliteStore:
         """As the contract says. Raises ValueError for a negative cost."""
         return await self._write(partial(sqlite_money.settle, bill=bill, line=journal.line(bill).decode()))
 
-    async def reap(self, limit: int = 100) -> int:
-        return await self._write(partial(sqlite_money.reap, limit=limit))
+    async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
+        return await self._write(partial(sqlite_money.reap, limit=limit, steady_s=steady_s))
 
     async def balances(self, scopes: Sequence[str]) -> Sequence[Balance]:
         return await self._read(partial(told.balances, scopes=scopes))
@@ -149,8 +149,8 @@ class SqliteStore:
         page = partial(told.entries, start_ms=start_ms, end_ms=end_ms, after=int(after or 0), limit=limit)
         return await self._read(page)
 
-    async def snapshot(self) -> Snapshot:
-        return await self._read(told.everything)
+    async def snapshot(self, after: str | None = None, limit: int = 1000, names: Sequence[str] = ()) -> Snapshot:
+        return await self._read(partial(told.look, after=after, limit=limit, names=names))
 
     async def fold(self, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> bool:
         ids = [int(entry.id) for entry in entries]

@@ -17,6 +17,7 @@ from gateway.ledger.store import Conflict, StoreDown
 
 SCHEMA = 2
 BUSY_S = 5.0  # how long to wait for another process's transaction
+RUNNING_S = 600  # a hold of schema 1 that is older is taken for a dead worker's
 KEPT_S = 90 * 86_400  # how long a counter stays after its window's end
 MOUNTS = "/proc/self/mounts"  # Linux alone has it
 FAR = {"9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
@@ -207,15 +208,28 @@ def _to_this_schema(db: Connection) -> None:
             f"the store was written by a newer Headgate (schema {version}, this one knows {SCHEMA}):"
             " upgrade, or use another file"
         )
-    if version == SCHEMA:
-        return
+    if version == 1:
+        _nobody_runs(db)
     for statement in SET_ASIDE if version == 1 else ():
         db.execute(statement)
     for statement in files("gateway.ledger").joinpath("schema.sql").read_text().split(";\n"):
         db.execute(statement)
     for statement in TAKEN_OVER if version == 1 else ():
         db.execute(statement, {"now_ms": time.time_ns() // 1_000_000})
-    db.execute(f"PRAGMA user_version = {SCHEMA}")
+    if version != SCHEMA:
+        db.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _nobody_runs(db: Connection) -> None:
+    """A worker of schema 1 can book nothing after the change, and its holds have no leases: whether it still runs is
+    told by how old they are. Raises StoreDown."""
+    since_ms = time.time_ns() // 1_000_000 - RUNNING_S * 1000
+    (running,) = db.execute("SELECT COUNT(*) FROM holds WHERE at_ms > ?", (since_ms,)).fetchone()
+    if running:
+        raise StoreDown(
+            f"{running} requests of an older Headgate hold money in this file: stop that one first"
+            f" (if it was killed, this one begins when they are {RUNNING_S // 60} minutes old)"
+        )
 
 
 def _switch_to_wal(db: Connection) -> None:

@@ -24,6 +24,8 @@ from gateway.ledger.store import (
 )
 
 SETTLED_MS = 7 * 86_400_000  # how long a request is known to be settled
+LATER_MS = 60_000  # until a lost hold that cannot be settled is looked at again
+SMALL = 2**40  # nano-USD
 SWEEP = 1000  # marks of settled requests that one reap may let go
 
 
@@ -49,7 +51,8 @@ def reserve(db: Connection, ask: Ask) -> Granted | Refused:
     refused = _standing(db, ask.standings, now / 1000) or _window(ask.counters, now / 1000)
     if refused is not None:
         return refused
-    answer = rules.grant(ask, [_sums(db, counter) for counter in ask.counters])
+    sums = [_sums(db, counter) for counter in ask.counters]
+    answer = rules.grant(ask, sums)
     if isinstance(answer, Refused) and answer.reason == "over_budget":
         return answer
     full = rules.meter_refusal(
@@ -60,7 +63,11 @@ def reserve(db: Connection, ask: Ask) -> Granted | Refused:
     )
     if full is not None:
         return full
-    return answer if isinstance(answer, Refused) else _hold(db, ask, answer, now)
+    if isinstance(answer, Refused):
+        return answer
+    if name := rules.uncountable(ask.counters, [held for _, held in sums], answer.nanousd):
+        return Refused("held", name)
+    return _hold(db, ask, answer, now)
 
 
 def _hold(db: Connection, ask: Ask, granted: Granted, now: int) -> Granted:
@@ -91,8 +98,11 @@ def grow(db: Connection, growth: Growth) -> Granted | Refused:
         return Granted(nanousd)
     if refused := _standing(db, growth.standings, now_ms() / 1000):
         return refused
-    answer = rules.grow(growth, [_sums(db, counter) for counter in growth.counters])
+    sums = [_sums(db, counter) for counter in growth.counters]
+    answer = rules.grow(growth, sums)
     if isinstance(answer, Granted):
+        if name := rules.uncountable(growth.counters, [held for _, held in sums], answer.nanousd - nanousd):
+            return Refused("held", name)
         _add(db, orjson.loads(counters), held=answer.nanousd - nanousd)
         db.execute("UPDATE holds SET nanousd = ? WHERE request_id = ?", (answer.nanousd, growth.request_id))
     return answer
@@ -142,9 +152,11 @@ def settle(db: Connection, bill: Bill, line: str) -> Settled:
     row = db.execute("SELECT provisional, line FROM settled WHERE request_id = ?", (bill.request_id,)).fetchone()
     if row is not None and row[0] is None:
         return Settled(first=False)
+    if not _fits(db, counters, bill.cost_nanousd):
+        raise ValueError(f"{bill.request_id}: its counters cannot count so much")
     if row is None:
         held = _released(db, bill.request_id)
-        _give_back(db, held.meters, bill.tokens, now)
+        _give_back(db, held.meters, rules.countable(bill.tokens), now)
         overrun = _book(db, bill.request_id, counters, bill.cost_nanousd, held.nanousd, line, now)
     else:
         overrun = _book(db, bill.request_id, counters, bill.cost_nanousd - row[0], 0, line, now, adjusts=row[1])
@@ -152,17 +164,37 @@ def settle(db: Connection, bill: Bill, line: str) -> Settled:
     return Settled(True, overrun, tuple(_sums(db, counter)[0] for counter in bill.counters))
 
 
-def reap(db: Connection, limit: int) -> int:
+def reap(db: Connection, limit: int, steady_s: float) -> int:
     now = now_ms()
-    query = "SELECT request_id FROM holds WHERE deadline_ms <= ? ORDER BY deadline_ms LIMIT ?"
-    lost = [id for (id,) in db.execute(query, (now, limit))]
-    for id in lost:
-        held = _released(db, id)
-        _book(db, id, held.counters, held.cost, held.nanousd, held.line, now)
-        _mark(db, id, held.cost, now, held.line or "{}")
     sweep = "DELETE FROM settled WHERE request_id IN (SELECT request_id FROM settled WHERE at_ms < ? LIMIT ?)"
     db.execute(sweep, (now - SETTLED_MS, SWEEP))
-    return len(lost)
+    if not _steady(db, now, steady_s):
+        return 0
+    query = "SELECT request_id FROM holds WHERE deadline_ms <= ? ORDER BY deadline_ms LIMIT ?"
+    lost = [id for (id,) in db.execute(query, (now, limit))]
+    return sum(_ended(db, id, now) for id in lost)
+
+
+def _ended(db: Connection, request_id: str, now: int) -> bool:
+    """Settle a lost hold at its checkpoint; what cannot be counted must not keep the others from their end."""
+    counters, cost = db.execute("SELECT counters, cost FROM holds WHERE request_id = ?", (request_id,)).fetchone()
+    if not _fits(db, orjson.loads(counters), cost):
+        db.execute("UPDATE holds SET deadline_ms = ? WHERE request_id = ?", (now + LATER_MS, request_id))
+        return False
+    held = _released(db, request_id)
+    _book(db, request_id, held.counters, held.cost, held.nanousd, held.line, now)
+    _mark(db, request_id, held.cost, now, held.line or "{}")
+    return True
+
+
+def _steady(db: Connection, now: int, steady_s: float) -> bool:
+    """Whether reaps have come for `steady_s` without a pause. While nothing is held nobody asks: nothing is written."""
+    if db.execute("SELECT 1 FROM holds LIMIT 1").fetchone() is None:
+        return False
+    seen, steady = db.execute("SELECT seen_s, steady_s FROM reaper").fetchone() or (None, 0.0)
+    since_s = rules.steady_since(seen, steady, now / 1000)
+    db.execute("INSERT OR REPLACE INTO reaper (one, seen_s, steady_s) VALUES (1, ?, ?)", (now / 1000, since_s))
+    return now / 1000 - since_s >= steady_s
 
 
 def _released(db: Connection, request_id: str) -> _Held:
@@ -228,6 +260,13 @@ def _sums(db: Connection, counter: Counter) -> tuple[int, int]:
     query = "SELECT spent, held FROM counters WHERE scope = ? AND window = ?"
     row: tuple[int, int] | None = db.execute(query, (counter.scope, counter.window)).fetchone()
     return row or (0, 0)
+
+
+def _fits(db: Connection, counters: Sequence[tuple[str, str, float]], cost: int) -> bool:
+    """Whether each can take `cost` more: past 2**63 SQLite goes on in floating point. Small ones do not get there."""
+    query = "SELECT 1 FROM counters WHERE scope = ? AND window = ? AND spent >= ?"
+    most = (rules.MOST_SUM - cost,)
+    return cost < SMALL or not any(db.execute(query, (*counter[:2], *most)).fetchone() for counter in counters)
 
 
 def _add(db: Connection, counters: Sequence[tuple[str, str, float]], spent: int = 0, held: int = 0) -> None:

@@ -20,6 +20,7 @@ OnCap = Literal["clamp", "refuse"]
 Kind = Literal["org", "team", "key", "user", "tag"]
 Measure = Literal["rpm", "tpm", "rpd", "tpd", "parallel"]
 MAX_NANOUSD = 9_000_000 * 10**9  # a Lua number counts exactly up to 2**53: nine million dollars
+MAX_TOKENS = 10**12  # of one request; both stores count to 2**63
 ORG = "default"  # the id of the one organisation of a store
 EVERYONE = "*"  # the id of the record that holds for every end user (or tag) without one of its own
 
@@ -38,6 +39,8 @@ class Budget(BaseModel):
     time_zone: str = "UTC"  # of the calendar's windows
     raised_nanousd: int = 0  # on top of `max_nanousd` until `raised_until`
     raised_until: float = 0.0
+    was_nanousd: int = 0  # what it allowed at most before it was lowered, for the audit; MAX_NANOUSD: there was no cap
+    was_until: float = 0.0
 
 
 class Limits(BaseModel):
@@ -281,14 +284,15 @@ class Sum(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The whole store at one instant, for the audit."""
+    """One instant of the store, for the audit."""
 
     now_s: float
     sums: Mapping[str, Sum]  # by counter
-    holds: Sequence[Live]
+    holds: Sequence[Live]  # without their bills
     slots: Mapping[str, int]  # requests at once, by scope
     first_id: str  # of the oldest and the newest entry in the journal; "" when there is none
     last_id: str
+    after: str | None  # behind this counter there are more; None: that is all
 
 
 class Fold(NamedTuple):
@@ -370,8 +374,12 @@ class Store(Protocol):
         """
         ...
 
-    async def reap(self, limit: int = 100) -> int:
-        """Settle holds past their deadline provisionally, at their last checkpoint; how many these were."""
+    async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
+        """Settle holds past their deadline provisionally, at their last checkpoint; how many these were.
+
+        Only where reaps have come for `steady_s` seconds without a pause of rules.PAUSE_S, on the store's clock: after
+        one (the store stood still, or nobody reached it) everyone first renews what is theirs.
+        """
         ...
 
     async def balances(self, scopes: Sequence[str]) -> Sequence[Balance]:
@@ -390,8 +398,12 @@ class Store(Protocol):
         """Entries with start_s ≤ at_s < end_s, oldest first, those behind `after`."""
         ...
 
-    async def snapshot(self) -> Snapshot:
-        """All counters, holds and slots, and where the journal begins and ends, at one instant."""
+    async def snapshot(self, after: str | None = None, limit: int = 1000, names: Sequence[str] = ()) -> Snapshot:
+        """A page of the counters and those of `names`, and where the journal begins and ends, at one instant.
+
+        Pages follow each other in an order that does not change: the first is behind "". With None it is the first too,
+        and all holds and slots with it, and the counters of these holds.
+        """
         ...
 
     async def fold(self, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> bool:

@@ -19,7 +19,12 @@ for _ = 1, counters do
 end
 for i = at + 1, #ARGV, 3 do
   redis.call('ZADD', root .. 'days', '0', ARGV[i])
-  redis.call('HINCRBY', root .. 'folds:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2])
+  local fold = root .. 'folds:' .. ARGV[i]
+  if string.sub(ARGV[i + 1], 1, 6) == 'usage ' then
+    redis.pcall('HINCRBY', fold, ARGV[i + 1], ARGV[i + 2]) -- may pass 2^63, where a provider counted nonsense
+  else
+    redis.call('HINCRBY', fold, ARGV[i + 1], ARGV[i + 2])
+  end
 end
 redis.call('XTRIM', root .. 'journal', 'MINID', '=', ARGV[3])
 return 1

@@ -42,6 +42,9 @@ for i = 1, tonumber(ARGV[6]) do
 end
 local by, afford, name = growth(counters)
 if not by then return {afford, name} end
+for _, c in ipairs(counters) do
+  if not fits(c.name, 'held', by) then return {'held', c.name} end
+end
 for _, c in ipairs(counters) do redis.call('HINCRBY', root .. 'sums:' .. c.name, 'held', text(by)) end
 redis.call('HSET', hold_key, 'nanousd', text(held + by))
 return {'granted', text(held + by), afford and text(afford) or ''}

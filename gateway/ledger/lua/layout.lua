@@ -3,20 +3,25 @@
 -- ARGV  1 the layout  2 counters as a JSON list, found by who looked through a store without a layout's claim; or ''
 -- Answers the layout that the store has; 'look' when its counters must be found first.
 --
--- Layout 1 had no index of counters, and its holds (`holds`, no leases) end here: what they cost is billed all the same.
+-- Layout 1 had no index of counters, and its holds (`holds`) no leases. They get one here: the bill of a request whose
+-- worker still runs finds its hold until then, and is booked all the same after (reap.lua). A worker of layout 1 that is
+-- still there may add more, and so they are looked for at each opening.
+
+local HELD_S = 60
 
 local claim = tonumber(redis.call('GET', root .. 'claim:layout') or 1)
 if claim > tonumber(ARGV[1]) then return tostring(claim) end
 for _, id in ipairs(redis.call('ZRANGE', root .. 'holds', 0, -1)) do
-  local hold = redis.call('HMGET', root .. 'hold:' .. id, 'nanousd', 'counters')
-  for _, name in ipairs(hold[2] and cjson.decode(hold[2]) or {}) do
-    redis.call('HINCRBY', root .. 'sums:' .. name, 'held', less(hold[1]))
+  local hold = root .. 'hold:' .. id
+  if redis.call('EXISTS', hold) == 1 then
+    redis.call('HSET', hold, 'tokens', '0', 'meters', '', 'cost', '0')
+    redis.call('ZADD', root .. 'leases', 'NX', string.format('%.6f', now + HELD_S), id)
   end
-  redis.call('DEL', root .. 'hold:' .. id)
 end
 redis.call('DEL', root .. 'holds')
 if claim < tonumber(ARGV[1]) then
-  if ARGV[2] == '' and redis.call('EXISTS', root .. 'journal') == 1 then return 'look' end
+  local used = redis.call('EXISTS', root .. 'journal', root .. 'records:key', root .. 'records:team', root .. 'leases')
+  if ARGV[2] == '' and used > 0 then return 'look' end
   for _, name in ipairs(ARGV[2] ~= '' and cjson.decode(ARGV[2]) or {}) do
     local expires = redis.call('EXPIRETIME', root .. 'sums:' .. name)
     if expires ~= -2 then redis.call('ZADD', root .. 'counters', expires == -1 and '+inf' or expires, name) end

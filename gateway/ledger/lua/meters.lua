@@ -2,6 +2,7 @@
 -- Mirrors rules.py. The slots of requests at once are one hash by scope.
 
 local BUCKETS = 60
+local MOST_TOKENS = 1e12 -- of one request: HINCRBY fails past 2^63
 local BUCKET_S = {rpm = 1, tpm = 1, rpd = 1440, tpd = 1440}
 
 local function meter_key(scope, measure) return root .. 'meters:' .. scope .. '|' .. measure end
@@ -77,7 +78,7 @@ local function give_back(taken, tokens)
     if measure == 'parallel' then
       slot(scope, '-1')
     elseif tokens and (measure == 'tpm' or measure == 'tpd') then
-      local change, present = tonumber(tokens) - tonumber(one[4]), math.floor(now / BUCKET_S[measure])
+      local change, present = tokens - tonumber(one[4]), math.floor(now / BUCKET_S[measure])
       if change > 0 then -- used on top: it counts from now on
         pour(meter_key(scope, measure), measure, present, text(change))
         redis.call('EXPIRE', meter_key(scope, measure), (BUCKETS + 2) * BUCKET_S[measure])

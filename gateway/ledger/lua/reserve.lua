@@ -98,8 +98,8 @@ for i = 1, tonumber(ARGV[13]) do
   at = at + 6
 end
 for _, c in ipairs(counters) do
-  local sums = redis.call('HMGET', c.sums, 'spent', 'held')
-  c.new = not sums[1]
+  local sums = redis.call('HMGET', c.sums, 'spent', 'held', 'listed')
+  c.new = not sums[3]
   c.spent, c.held = tonumber(sums[1] or 0), tonumber(sums[2] or 0)
 end
 
@@ -122,6 +122,9 @@ end
 local full, meter, wait_s = meter_refusal(meters, tokens)
 if full then return refused(full, meter, wait_s) end
 if not amount then return refused(afford, name) end
+for _, c in ipairs(counters) do
+  if c.held + amount >= MOST_SUM then return refused('held', c.name) end
+end
 
 amount = text(amount)
 for _, c in ipairs(counters) do

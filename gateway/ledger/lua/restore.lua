@@ -8,7 +8,7 @@ local hold_key = root .. 'hold:' .. ARGV[1]
 if redis.call('EXISTS', hold_key, root .. 'settled:' .. ARGV[1]) > 0 then return 0 end
 for at = 9, #ARGV, 3 do
   local sums = root .. 'sums:' .. ARGV[at]
-  local new = redis.call('EXISTS', sums) == 0
+  local new = redis.call('HEXISTS', sums, 'listed') == 0
   redis.call('HINCRBY', sums, 'held', ARGV[2])
   if new then begin(ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
 end

@@ -3,7 +3,7 @@
 --
 -- ARGV  1 request id  2 cost  3 the journal's line  4 names of the bill's counters, a JSON list  5 tokens
 --       then for each counter of the bill: name, window, end_s
--- Answers {'settled', by how much it exceeds its hold, the sums spent}, or {'again'}.
+-- Answers {'settled', by how much it exceeds its hold, the sums spent}, {'again'}, or {'uncountable', counter}.
 
 local hold_key, mark_key = root .. 'hold:' .. ARGV[1], root .. 'settled:' .. ARGV[1]
 local cost = ARGV[2]
@@ -15,6 +15,10 @@ local hold = redis.call('HMGET', hold_key, 'nanousd', 'counters', 'meters')
 local held = tonumber(hold[1] or 0)
 if before then cost = text(tonumber(cost) - tonumber(before)) end -- no hold covers it: others may have what was held
 local over = math.max(0, tonumber(cost) - held)
+local tokens = math.min(math.max(tonumber(ARGV[5]), 0), MOST_TOKENS)
+for at = 6, #ARGV, 3 do
+  if not fits(ARGV[at], 'spent', tonumber(cost)) then return {'uncountable', ARGV[at]} end
+end
 
 local together = hold[2] == ARGV[4] -- the hold stands on the same counters, so they are all there
 if held > 0 and not together then
@@ -26,11 +30,11 @@ local answer = {'settled', ''}
 for at = 6, #ARGV, 3 do
   local sums = root .. 'sums:' .. ARGV[at]
   if together then redis.call('HINCRBY', sums, 'held', less(hold[1])) end
-  local new = not together and redis.call('EXISTS', sums) == 0
+  local new = not together and redis.call('HEXISTS', sums, 'listed') == 0
   answer[#answer + 1] = redis.call('HINCRBY', sums, 'spent', cost)
   if new then begin(ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
 end
-if hold[3] and hold[3] ~= '' then give_back(hold[3], ARGV[5]) end
+if hold[3] and hold[3] ~= '' then give_back(hold[3], tokens) end
 
 redis.call('DEL', hold_key)
 redis.call('ZREM', root .. 'leases', ARGV[1])

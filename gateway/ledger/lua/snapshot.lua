@@ -1,31 +1,53 @@
--- The whole store at one instant. After sums.lua.
+-- One instant of the store: its holds, or a page of its counters and where the journal stands. After sums.lua.
 --
--- ARGV  1 'all', or 'holds' for these alone
+-- ARGV  1 'holds': every hold with its line; 'page': counters; 'all': both, the holds without their lines but with their
+--       counters  2 the last page's last counter or ''  3 how many counters  4 names of some more, a JSON list
 -- Answers {s, us, [name, spent, held, folded …], [id, deadline, nanousd, cost, counters, meters, line …],
--- [scope, running …], the first entry's id, the last one's}, each list flat.
+-- [scope, running …], the first entry's id, the last one's, the page's last counter or '' where no more are behind it},
+-- each list flat.
 
-local sums, holds, slots, first, last = {}, {}, {}, '', ''
-local leases = redis.call('ZRANGE', root .. 'leases', 0, -1, 'WITHSCORES')
-for i = 1, #leases, 2 do
-  local hold = redis.call('HMGET', root .. 'hold:' .. leases[i], 'nanousd', 'cost', 'counters', 'meters', 'line')
-  for _, part in ipairs({leases[i], leases[i + 1], hold[1], hold[2] or '0', hold[3], hold[4], hold[5]}) do
-    holds[#holds + 1] = part
-  end
+local what, sums, holds, slots, first, last, after = ARGV[1], {}, {}, {}, '', '', ''
+local named = {}
+
+local function look(name)
+  if named[name] then return end
+  named[name] = true
+  local sum = redis.call('HMGET', root .. 'sums:' .. name, 'spent', 'held', 'folded')
+  if not sum[1] then return end -- its window is long past
+  local at = #sums
+  sums[at + 1], sums[at + 2], sums[at + 3], sums[at + 4] = name, sum[1], sum[2] or '0', sum[3] or '0'
 end
-if ARGV[1] == 'all' then
-  for _, name in ipairs(redis.call('ZRANGE', root .. 'counters', 0, -1)) do
-    local sum = redis.call('HMGET', root .. 'sums:' .. name, 'spent', 'held', 'folded')
-    if sum[1] then
-      for _, part in ipairs({name, sum[1], sum[2] or '0', sum[3] or '0'}) do sums[#sums + 1] = part end
-    else
-      redis.call('ZREM', root .. 'counters', name) -- its window is long past
-    end
-  end
-  slots = redis.call('HGETALL', root .. 'slots')
+
+if what ~= 'holds' then
+  -- in order of when they go, then of name: neither changes, and what has gone meanwhile stood before all the others
+  local rank = ARGV[2] ~= '' and redis.call('ZRANK', root .. 'counters', ARGV[2])
+  local from, limit = rank and rank + 1 or 0, tonumber(ARGV[3])
+  local page = limit > 0 and redis.call('ZRANGE', root .. 'counters', from, from + limit - 1) or {}
+  for _, name in ipairs(page) do look(name) end
+  if #page == limit then after = page[limit] or '' end
+  for _, name in ipairs(cjson.decode(ARGV[4])) do look(name) end
   local one = redis.call('XRANGE', root .. 'journal', '-', '+', 'COUNT', 1)
   if one[1] then
     first = one[1][1]
     last = redis.call('XREVRANGE', root .. 'journal', '+', '-', 'COUNT', 1)[1][1]
   end
 end
-return {time[1], time[2], sums, holds, slots, first, last}
+if what ~= 'page' then
+  local leases = redis.call('ZRANGE', root .. 'leases', 0, -1, 'WITHSCORES')
+  for i = 1, #leases, 2 do
+    local key, line = root .. 'hold:' .. leases[i], false
+    local hold = redis.call('HMGET', key, 'nanousd', 'cost', 'counters', 'meters')
+    if hold[1] then -- a worker of layout 1 that settles one leaves its lease
+      if what == 'holds' then
+        line = redis.call('HGET', key, 'line')
+      else
+        for _, name in ipairs(cjson.decode(hold[3])) do look(name) end
+      end
+      local at = #holds
+      holds[at + 1], holds[at + 2], holds[at + 3], holds[at + 4] = leases[i], leases[i + 1], hold[1], hold[2] or '0'
+      holds[at + 5], holds[at + 6], holds[at + 7] = hold[3], hold[4], line
+    end
+  end
+  slots = redis.call('HGETALL', root .. 'slots')
+end
+return {time[1], time[2], sums, holds, slots, first, last, after}

@@ -14,12 +14,20 @@ local function text(number) return string.format('%.0f', number) end
 
 local function less(amount) return amount == '0' and '0' or '-' .. amount end -- HINCRBY does not take -0
 
+-- Whether a sum can take `by` more: HINCRBY fails past 2^63, and what it has done by then a script cannot take back. Small
+-- amounts do not get there.
+local SMALL, MOST_SUM = 2 ^ 40, 2 ^ 62
+local function fits(name, field, by)
+  return by < SMALL or tonumber(redis.call('HGET', root .. 'sums:' .. name, field) or 0) + by < MOST_SUM
+end
+
 -- A sum that has just come into being: found by its scope, and by who asks for all of them; some time after its window's
 -- end it goes (at once, where that is long past).
 local function begin(name, window, end_s)
   local ends, goes = tonumber(end_s), '+inf'
   redis.call('HINCRBY', root .. 'sums:' .. name, 'spent', '0')
   redis.call('HINCRBY', root .. 'sums:' .. name, 'held', '0')
+  redis.call('HSET', root .. 'sums:' .. name, 'listed', '1') -- a worker of layout 1 makes sums without it
   if ends > 0 then
     goes = text(ends + KEPT_S)
     redis.call('EXPIREAT', root .. 'sums:' .. name, goes)

@@ -80,7 +80,7 @@ class Desk:
 async def desk(store: Store, tmp_path: Path) -> AsyncIterator[Desk]:
     key = Record(id="key_1", kind="key", budgets=(Budget(max_nanousd=CAP),))
     await store.create(key, "digest")
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", "store")
     yield Desk(store, spool, key)
     await spool.close()
 

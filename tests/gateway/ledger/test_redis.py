@@ -184,11 +184,65 @@ async def test_what_layout_1_wrote_is_taken_over(redis_url: str, prefix: str) ->
     assert holder is not None
     assert holder.key == key
     now = await store.snapshot()
-    assert {name: sum[:2] for name, sum in now.sums.items()} == {"key:k|total": (7, 0)}
+    assert {name: sum[:2] for name, sum in now.sums.items()} == {"key:k|total": (7, 100)}
+    assert [(hold.request_id, hold.nanousd) for hold in await store.holds()] == [("live", 100)]
     (entry,) = await store.journal(0, float("inf"))
     assert (entry.bill["cost_nanousd"], entry.counters, entry.overrun_nanousd) == (7, ("key:k|total",), 0)
     assert not (await store.settle(bill("old", 9, cap(None)))).first
-    assert (await store.settle(bill("live", 9, cap(None)))).spent == (16,)
+    assert await store.settle(bill("live", 9, cap(None))) == Settled(True, 0, (16,))
+    assert await sums(store, "key:k") == {"key:k|total": (16, 0)}
+    await store.close()
+
+
+def hold_as_layout_1(client: "redis.Redis", tag: str, request_id: str) -> None:
+    client.hincrby(f"{tag}sums:key:k|total", "held", 100)
+    client.hincrby(f"{tag}sums:key:k|total", "spent", 0)
+    client.zadd(f"{tag}windows:key:k", {"total": "+inf"})
+    client.hset(f"{tag}hold:{request_id}", mapping={"nanousd": 100, "counters": '["key:k|total"]'})
+    client.zadd(f"{tag}holds", {request_id: 1})
+
+
+async def test_holds_of_a_worker_of_layout_1_that_still_runs_end_by_its_bill_or_by_a_lease(
+    redis_url: str, prefix: str
+) -> None:
+    tag = f"{{{prefix}:default}}:"
+    store = RedisStore(redis_url, prefix)
+    with redis.Redis.from_url(redis_url) as client:
+        for request_id in ("settled", "dead", "late"):
+            hold_as_layout_1(client, tag, request_id)
+        await store.open()  # nothing was settled yet
+        assert list((await store.snapshot()).sums) == ["key:k|total"]
+        hold_as_layout_1(client, tag, "more")
+        await store.open()
+        assert len(await store.holds()) == 4
+        client.delete(f"{tag}hold:settled")  # as its settle does
+        client.hincrby(f"{tag}sums:key:k|total", "held", -100)
+        assert len(await store.holds()) == 3
+        assert await store.reap() == 0
+        for request_id in ("settled", "dead", "late"):
+            client.zadd(f"{tag}leases", {request_id: 1})
+        assert await store.reap() == 2
+        assert await sums(store, "key:k") == {"key:k|total": (0, 100)}
+        assert not client.exists(f"{tag}settled:late")  # so it books its bill in full
+        assert (await store.settle(bill("late", 9, cap(None)))).spent == (9,)
+    await store.close()
+
+
+async def test_a_counter_that_a_worker_of_layout_1_made_is_listed_when_it_is_next_used(
+    redis_url: str, prefix: str
+) -> None:
+    tag = f"{{{prefix}:default}}:"
+    store = RedisStore(redis_url, prefix)
+    await store.open()
+    await with_key(store)
+    with redis.Redis.from_url(redis_url) as client:
+        for scope in ("key:k", "team:t"):
+            client.hset(f"{tag}sums:{scope}|total", mapping={"spent": 7, "held": 0})
+    await store.reserve(ask("r", cap(None)))
+    assert list((await store.snapshot()).sums) == ["key:k|total"]
+    await store.settle(bill("s", 9, cap(None, "team:t")))
+    now = await store.snapshot()
+    assert {name: sum[:2] for name, sum in now.sums.items()} == {"key:k|total": (7, 100), "team:t|total": (16, 0)}
     await store.close()
 
 
@@ -272,6 +326,7 @@ async def test_a_server_that_forgot_the_last_moments_is_told_of_them() -> None:
         await store.settle(bill("done", 60, cap(1000)))
         await other.reserve(ask("gone", cap(1000)))
         await other.settle(bill("gone", 5, cap(1000)))
+        assert await other.claim("store_id", "this one") == "this one"
         before = await store.snapshot()
         server.kill()
         with pytest.raises(StoreDown):
@@ -279,6 +334,7 @@ async def test_a_server_that_forgot_the_last_moments_is_told_of_them() -> None:
         server.start()  # and it has nothing on disk
 
         await asyncio.gather(back(store), back(other))
+        assert await store.claim("store_id", "another") == "this one"
         after = await store.snapshot()
         assert after.sums == before.sums
         assert after.slots == {"key:k": 1}

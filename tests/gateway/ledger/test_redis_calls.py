@@ -81,7 +81,8 @@ def test_everything_at_one_instant() -> None:
     sums = ["key:é|total".encode(), b"3", b"100", b"1"]
     taken = b'[["key:k","parallel","","1"],["key:k","rpm","17","1"]]'
     hold = [b"r", b"1795181759.5", b"100", b"2", b'["a|total"]', taken, b""]
-    now = calls.snapshot([b"1795181749", b"500000", sums, hold * 2, [b"key:k", b"2"], b"1-0", b"9-9"])
+    now = calls.snapshot([b"1795181749", b"500000", sums, hold * 2, [b"key:k", b"2"], b"1-0", b"9-9", b"key:z|total"])
+    assert now.after == "key:z|total"
     assert now.now_s == 1795181749.5
     assert now.sums == {"key:é|total": Sum(3, 100, 1)}
     assert now.slots == {"key:k": 2}

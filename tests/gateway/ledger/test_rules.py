@@ -231,3 +231,11 @@ def test_what_never_fits_is_told_apart_from_what_does_not_yet() -> None:
     assert refused == Refused("too_large", "a|tpm")
     none = [Meter("a", "rpm", 0)]
     assert rules.meter_refusal(ask("r", meters=none), [{}], [0], NOW_S) == Refused("too_large", "a|rpm")
+
+
+def test_reaps_are_steady_from_the_first_one_behind_a_pause() -> None:
+    assert rules.steady_since(None, 0.0, NOW_S) == NOW_S
+    assert rules.steady_since(NOW_S - 1, NOW_S - 60, NOW_S) == NOW_S - 60
+    assert rules.steady_since(NOW_S - rules.PAUSE_S, NOW_S - 60, NOW_S) == NOW_S - 60
+    assert rules.steady_since(NOW_S - 12, NOW_S - 60, NOW_S) == NOW_S
+    assert rules.steady_since(NOW_S + 3600, NOW_S - 60, NOW_S) == NOW_S  # the clock was put back

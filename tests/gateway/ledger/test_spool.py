@@ -19,6 +19,7 @@ from gateway.ledger.store import Bill, Counter, Settled, StoreDown
 
 pytestmark = pytest.mark.anyio
 
+STORE = "store"
 COUNTERS = (Counter("key:key_1", "total"), Counter("team:t", "1d:2026-11-20", 1.5, 2.5))
 
 
@@ -55,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def spool(folder: Path) -> AsyncIterator[Spool]:
-    spool = Spool(folder)
+    spool = Spool(folder, STORE)
     yield spool
     await spool.close()
 
@@ -117,16 +118,16 @@ async def test_many_bills_share_a_write(spool: Spool, folder: Path, monkeypatch:
 
 
 async def test_the_next_process_takes_over_what_one_left(folder: Path) -> None:
-    first = Spool(folder)
+    first = Spool(folder, STORE)
     await first.add(bill(1))
     await first.add(bill(2))
     assert await first.replay(Book(lasts=1).settle) == 1
-    living = Spool(folder)
+    living = Spool(folder, STORE)
     assert living.pending() == 0  # its owner lives
     await first.close()
     with pytest.raises(SpoolFailed, match="closed"):
         await first.add(bill(3))
-    fresh, book = Spool(folder), Book()
+    fresh, book = Spool(folder, STORE), Book()
     assert fresh.pending() == 1
     assert await living.replay(book.settle) == 0
     assert await fresh.replay(book.settle) == 1
@@ -136,7 +137,7 @@ async def test_the_next_process_takes_over_what_one_left(folder: Path) -> None:
 
 
 async def test_a_process_that_dies_later_is_noticed_at_a_replay(spool: Spool, folder: Path) -> None:
-    other, book = Spool(folder), Book()
+    other, book = Spool(folder, STORE), Book()
     await other.add(bill(1))
     assert await spool.replay(book.settle) == 0
     await other.close()
@@ -144,11 +145,41 @@ async def test_a_process_that_dies_later_is_noticed_at_a_replay(spool: Spool, fo
     assert book.bills == [bill(1)]
 
 
+async def test_what_is_for_another_store_is_left_to_it(
+    spool: Spool, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere, there, here = Spool(folder, "another store"), Book(), Book()
+    await elsewhere.add(bill("there"))
+    await spool.add(bill("here"))
+    await elsewhere.close()
+    for _ in range(3):
+        await spool.replay(here.settle)
+    assert here.bills == [bill("here")]
+    assert sum("another store" in record.message for record in caplog.records) == 1
+    again = Spool(folder, "another store")
+    assert again.pending() == 1
+    assert await again.replay(there.settle) == 1
+    assert (there.bills, files(folder)) == ([bill("there")], [])
+    await again.close()
+
+
+async def test_a_line_for_another_store_among_ours_is_kept_aside(spool: Spool, folder: Path) -> None:
+    os.mkdir(folder)
+    foreign, book = line_of(bill(2), "another store"), Book()
+    (folder / "20260101T000000.000000Z-1-aa.jsonl").write_bytes(line_of(bill(1), STORE) + foreign)
+    assert await spool.replay(book.settle) == 1
+    assert book.bills == [bill(1)]
+    assert files(folder) == ["20260101T000000.000000Z-1-aa.torn"]
+    assert (folder / files(folder)[0]).read_bytes() == foreign
+
+
 async def test_a_torn_line_is_kept_aside_and_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     os.mkdir(folder)
-    torn, other = line_of(bill(2))[:-30], b'{"hello": 1}\n'
-    (folder / "20260101T000000.000000Z-1-aa.jsonl").write_bytes(line_of(bill(1)) + other + line_of(bill(3)) + torn)
-    spool, book = Spool(folder), Book()
+    torn, other = line_of(bill(2), STORE)[:-30], b'{"hello": 1}\n'
+    (folder / "20260101T000000.000000Z-1-aa.jsonl").write_bytes(
+        line_of(bill(1), STORE) + other + line_of(bill(3), STORE) + torn
+    )
+    spool, book = Spool(folder, STORE), Book()
     assert spool.pending() == 2
     assert await spool.replay(book.settle) == 2
     assert book.bills == [bill(1), bill(3)]
@@ -168,7 +199,7 @@ async def test_a_bill_that_the_store_refuses_is_kept_aside_and_holds_up_nobody(
     assert await spool.replay(book.settle) == 2
     assert book.bills == [bill(1), bill(2)]
     assert files(folder) == [REFUSED]
-    assert bill_of((folder / REFUSED).read_bytes()) == bill("refused")
+    assert bill_of((folder / REFUSED).read_bytes(), STORE) == bill("refused")
     assert any("the store refused a bill" in record.message for record in caplog.records)
     assert spool.pending() == 0
     assert await spool.replay(book.settle) == 0
@@ -268,9 +299,9 @@ async def test_a_folder_that_cannot_be_used_is_told_at_the_start(
         return len(asked) == 1
 
     monkeypatch.setattr(os, "access", access)
-    await Spool(folder / "deeper").close()
+    await Spool(folder / "deeper", STORE).close()
     assert caplog.records == []
-    await Spool(folder).close()
+    await Spool(folder, STORE).close()
     assert f"{folder} cannot be used" in caplog.text
     assert asked == [folder.parent, folder.parent]
 
@@ -278,8 +309,10 @@ async def test_a_folder_that_cannot_be_used_is_told_at_the_start(
 @pytest.mark.parametrize(
     ("setting", "env", "expected"),
     [
-        ("", {}, "headgate.spool"),
-        ("", {"HEADGATE_DATA": "/var/lib/hg/ledger.db"}, "/var/lib/hg/ledger.spool"),
+        ("", {}, "headgate.db.spool"),
+        ("", {"HEADGATE_DATA": "/var/lib/hg/ledger.db"}, "/var/lib/hg/ledger.db.spool"),
+        ("", {"HEADGATE_DATA": "d/prod.eu"}, "d/prod.eu.spool"),
+        ("", {"HEADGATE_DATA": "d/prod.us"}, "d/prod.us.spool"),
         ("", {"REDIS_URL": "redis://h", "HEADGATE_DATA": "/x/y.db"}, "headgate.spool"),
         ("", {"REDIS_URL": "redis://h", "HEADGATE_REDIS_PREFIX": "{team/a}:"}, "_team_a__.spool"),
         ("/srv/spool", {"HEADGATE_DATA": "/x/y.db"}, "/srv/spool"),
@@ -302,7 +335,7 @@ async def add(spool, name):
     print(name, flush=True)
 
 async def main():
-    spool, at = Spool(Path(sys.argv[1])), 0
+    spool, at = Spool(Path(sys.argv[1]), "store"), 0
     while True:
         await asyncio.gather(*(add(spool, f"{sys.argv[2]}_{at + each}") for each in range(20)))
         at += 20
@@ -324,7 +357,7 @@ async def settle(bill):
     return Settled(True)
 
 async def main():
-    spool = Spool(Path(sys.argv[1]))
+    spool = Spool(Path(sys.argv[1]), "store")
     await spool.replay(settle)
     await spool.close()
 
@@ -348,7 +381,7 @@ async def test_all_that_was_acknowledged_survives_a_kill(folder: Path) -> None:
         acknowledged.update(line.strip() for line in rest if line.endswith("\n"))
         writer.stdout.close()
         writer.wait()
-    spool, book = Spool(folder), Book()
+    spool, book = Spool(folder, STORE), Book()
     await spool.replay(book.settle)
     assert len(acknowledged) >= 400
     assert acknowledged <= {each.request_id for each in book.bills}
@@ -357,7 +390,7 @@ async def test_all_that_was_acknowledged_survives_a_kill(folder: Path) -> None:
 
 
 async def test_a_replay_that_is_killed_asks_again_and_forgets_nothing(folder: Path, tmp_path: Path) -> None:
-    spool = Spool(folder)
+    spool = Spool(folder, STORE)
     names = [f"req_{at}" for at in range(AT_ONCE + 50)]
     await asyncio.gather(*(spool.add(bill(at)) for at in range(len(names))))
     await spool.close()

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,22 @@ async def test_what_an_older_headgate_wrote_is_kept(path: str) -> None:
     assert await store.recall(["m"]) == {"m": b"\x01"}
     for other in stores:
         await other.close()
+
+
+async def test_a_file_in_which_an_older_headgate_still_holds_money_is_left_to_it(path: str) -> None:
+    write_schema_1(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE holds SET at_ms = ?", (time.time_ns() // 1_000_000 - 60_000,))
+        db.commit()
+    store = SqliteStore(path)
+    with pytest.raises(StoreDown, match=r"1 requests of an older Headgate .* stop that one first"):
+        await store.open()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        db.execute("DELETE FROM holds")
+        db.commit()
+    await store.open()
+    await store.close()
 
 
 async def test_requests_of_an_older_headgate_end_as_ours_do(path: str) -> None:

@@ -129,6 +129,38 @@ async def test_a_snapshot_has_everything(store: Store) -> None:
     assert now - 1 < snapshot.now_s < time.time() + 1
 
 
+async def test_counters_are_looked_at_page_by_page(store: Store) -> None:
+    await with_key(store)
+    now = time.time()
+    windows = [Counter("user:a|b", f"1h:{at}", now - 60, now + 3600 * at) for at in range(1, 5)]
+    counters = (cap(None), *windows, cap(None, "org:default"), cap(None, "user:z"))
+    assert isinstance(await store.reserve(ask("r", *counters)), Granted)
+    names = {counter.name for counter in counters}
+    for limit in (1, 2, 3, 7, 8):
+        found, pages = list[str](), 0
+        after: str | None = ""
+        while after is not None:
+            page = await store.snapshot(after, limit)
+            assert (page.holds, page.slots) == ([], {})
+            found, after, pages = found + list(page.sums), page.after, pages + 1
+            if pages < 5:  # others come between, and the order stays
+                between = Counter("key:k", f"1d:{limit}-{pages}", now, now + 86_400 + pages)
+                await store.settle(bill(f"between-{limit}-{pages}", 0, between))
+        assert names <= set(found)
+        assert len(found) == len(set(found))
+
+
+async def test_the_counters_of_holds_and_those_that_are_named_are_there_too(store: Store) -> None:
+    await with_key(store)
+    for at in range(5):
+        await store.settle(bill(f"r{at}", at, cap(None, f"user:{at}")))
+    await store.reserve(ask("r", cap(None), cap(None, "user:3"), most=9))
+    now = await store.snapshot(None, 0, ["user:1|total", "user:none|total"])
+    assert now.sums == {"key:k|total": Sum(0, 9, 0), "user:3|total": Sum(3, 9, 0), "user:1|total": Sum(1, 0, 0)}
+    assert [(live.request_id, live.bill) for live in now.holds] == [("r", {})]
+    assert now.after is None
+
+
 async def test_the_journal_and_the_sums_agree_at_any_instant(store: Store, place: Place) -> None:
     """The audit's proof, while others spend."""
     await with_key(store)

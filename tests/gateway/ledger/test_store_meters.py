@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.ledger.store import Ask, Beat, Granted, Level, Measure, Meter, Refused, Store
+from gateway.ledger.store import MAX_TOKENS, Ask, Beat, Granted, Level, Measure, Meter, Refused, Store
 from tests.gateway.ledger.conftest import Place
 from tests.gateway.ledger.requests import ask, bill, cap, sums, with_key
 
@@ -200,3 +200,15 @@ async def test_many_at_once_never_pass_a_limit(store: Store, place: Place) -> No
 async def test_no_meters_have_no_levels(store: Store) -> None:
     assert list(await store.levels([])) == []
     assert await store.levels([meter("tpd", 5), meter("parallel", 5)]) == [Level(0, 0.0), Level(0, 0.0)]
+
+
+async def test_tokens_that_nobody_can_count_leave_nothing_half_done(store: Store) -> None:
+    await with_key(store)
+    limits = [meter("tpm", 1000), meter("parallel", 9)]
+    answer = await store.reserve(ask("r", cap(None), meters=limits, tokens=10**19))
+    assert isinstance(answer, Granted)
+    assert (await store.settle(bill("r", 5, cap(None), tokens=10**19))).first
+    assert await sums(store, "key:k") == {"key:k|total": (5, 0)}
+    assert (await store.snapshot()).slots == {}
+    assert len(await store.journal(0, float("inf"))) == 1
+    assert await used(store, *limits) == [MAX_TOKENS, 0]

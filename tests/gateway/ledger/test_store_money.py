@@ -14,6 +14,7 @@ from gateway.ledger.store import (
     Bill,
     Counter,
     Entry,
+    Fold,
     Granted,
     Kind,
     Record,
@@ -439,3 +440,61 @@ async def test_of_a_reap_and_a_settle_at_once_the_sum_is_right(store: Store) -> 
     assert sum(isinstance(answer, Settled) and answer.first for answer in answers) == 20
     assert await sums(store, "key:k") == {"key:k|total": (300, 0)}
     assert sum(entry.bill["cost_nanousd"] for entry in await entries(store)) == 300
+
+
+# --- more than can be counted
+
+
+async def fill(store: Store, counter: Counter) -> int:
+    """Spend so much that MAX_NANOUSD more is too much; how much that is."""
+    bills = [bill(f"large{at}", MAX_NANOUSD, counter) for at in range(2**62 // MAX_NANOUSD)]
+    await asyncio.gather(*map(store.settle, bills))
+    return MAX_NANOUSD * len(bills)
+
+
+async def test_a_bill_that_a_counter_cannot_count_changes_nothing(store: Store) -> None:
+    await with_key(store)
+    first, full = cap(None), cap(None, "org:default")
+    spent = await fill(store, full)
+    await store.reserve(ask("r", first, full))
+    with pytest.raises(ValueError, match="cannot count"):
+        await store.settle(bill("r", MAX_NANOUSD, first, full))
+    assert await sums(store, "key:k", "org:default") == {"key:k|total": (0, 100), "org:default|total": (spent, 100)}
+    assert not (await store.settle(bill("large0", MAX_NANOUSD, full))).first
+    assert (await store.settle(bill("r", 7, first, full))).first
+    assert await sums(store, "key:k", "org:default") == {"key:k|total": (7, 0), "org:default|total": (spent + 7, 0)}
+
+
+async def test_a_lost_hold_that_cannot_be_counted_keeps_no_other_from_its_end(store: Store) -> None:
+    await with_key(store)
+    first, full = cap(None), cap(None, "org:default")
+    spent = await fill(store, full)
+    await store.reserve(ask("large", first, full))
+    await store.renew([Beat("large", MAX_NANOUSD, b"{}")], 0.0)
+    await store.reserve(ask("small", first, lease_s=0.0))
+    assert await store.reap() == 1
+    assert await sums(store, "key:k", "org:default") == {"key:k|total": (0, 100), "org:default|total": (spent, 100)}
+    assert [hold.request_id for hold in await store.holds()] == ["large"]
+
+
+async def test_more_is_never_held_than_can_be_counted(store: Store) -> None:
+    await with_key(store)
+    first, full = cap(None), cap(None, "org:default")
+    most = 2**62 // MAX_NANOUSD
+    await asyncio.gather(*(store.reserve(ask(f"r{at}", full, most=MAX_NANOUSD)) for at in range(most)))
+    assert await store.reserve(ask("r", first, full, most=MAX_NANOUSD)) == Refused("held", "org:default|total")
+    assert await store.reserve(ask("r", first, full)) == Granted(100)
+    assert await store.grow(growth("r", 100, MAX_NANOUSD, first, full)) == Refused("held", "org:default|total")
+    assert await sums(store, "key:k") == {"key:k|total": (0, 100)}
+
+
+async def test_tokens_that_cannot_be_counted_do_not_keep_the_money_from_being_folded(store: Store) -> None:
+    group = {"day": "2026-11-20", "key_id": "k"}
+    for at in range(2):
+        await store.settle(bill(f"r{at}", 5, cap(None)))
+        assert await store.fold(
+            await entries(store), {"key:k|total": 5}, [Fold(group, 5, 1, {"input_tokens": 2**63 - 1})]
+        )
+    (fold,) = await store.folds("2026-11-20", "2026-11-21")
+    assert (fold.cost_nanousd, fold.requests, fold.usage) == (10, 2, {"input_tokens": 2**63 - 1})
+    assert (await store.snapshot()).sums["key:k|total"].folded_nanousd == 10
