@@ -34,7 +34,9 @@ def changed(record: Record, form: CapsForm, now_s: float) -> Record:
         if name in form.model_fields_set:
             value = getattr(form, name)
             update[field] = empty if value is None else tuple(value) if isinstance(value, list) else value
-    update["budgets"] = _budgets(record.budgets, form, now_s)
+    budgets = _budgets(record.budgets, form, now_s)
+    fresh = record.created_at >= now_s and not record.budgets
+    update["budgets"] = budgets if fresh else tuple(_with_past(budget, record.budgets, now_s) for budget in budgets)
     update["limits"] = _limits(record.limits, form)
     return record.model_copy(update=update)
 
@@ -84,6 +86,33 @@ def _budgets(was: tuple[Budget, ...], form: CapsForm, now_s: float) -> tuple[Bud
             for cap in form.budgets or ()
         )
     return others if main is None else (main, *others)
+
+
+def _with_past(budget: Budget, before: tuple[Budget, ...], now_s: float) -> Budget:
+    """`budget` with the most that was allowed before on the same sums, and until when, where that is more."""
+    if budget.soft:
+        return budget
+    place = budget.model, budget.duration, budget.time_zone
+    same = [was for was in before if not was.soft and (was.model, was.duration, was.time_zone) == place]
+    pasts = [past for was in same for past in _pasts(was, now_s)] or [(MAX_NANOUSD, now_s)]
+    raised = budget.max_nanousd + budget.raised_nanousd
+    more = [
+        (nanousd, until)
+        for nanousd, until in pasts
+        if nanousd > (raised if until <= budget.raised_until else budget.max_nanousd)
+    ]
+    most, until = max((nanousd for nanousd, _ in more), default=0), max((until for _, until in more), default=0.0)
+    return budget.model_copy(update={"was_nanousd": most, "was_until": until})
+
+
+def _pasts(was: Budget, now_s: float) -> list[tuple[int, float]]:
+    """What a budget has allowed, and until when."""
+    raise_ended_s = min(was.raised_until, now_s)
+    return [
+        (was.max_nanousd, now_s),
+        (was.max_nanousd + was.raised_nanousd, raise_ended_s),
+        (was.was_nanousd, was.was_until),
+    ]
 
 
 def _own(was: Budget | None, form: CapsForm, now_s: float) -> Budget | None:

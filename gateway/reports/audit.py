@@ -1,38 +1,30 @@
 """The audit: that every sum is what the journal says, that nothing is held by nobody, and that no cap was exceeded.
 
-One snapshot of the store is taken at one instant; the journal up to its last entry is then added up outside, page by
-page, while requests go on. Nothing leaves the journal meanwhile (gateway.spending).
+The counters are looked at page by page. Each page tells where the journal stood at its instant; the journal is added up
+to there, while requests go on, and then compared. What is held is compared at the end, at one instant: every hold, the
+counters of these, and those on which a page saw something held. Nothing leaves the journal meanwhile (turns).
 """
 
 import asyncio
-import re
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
 
 from gateway.admin.answers import iso
 from gateway.admin.forms import Nothing
-from gateway.ledger.parties import budget_window, cap
-from gateway.ledger.store import EVERYONE, ORG, Budget, Entry, Kind, Record, Snapshot, Store, Sum
+from gateway.ledger.store import MAX_NANOUSD, Entry, Snapshot, Store, Sum
 from gateway.ledger.windows import TOTAL
+from gateway.reports.allowances import Allowances, Cap
 from gateway.reports.report_forms import AuditAnswer, Checked, Finding, OverrunAnswer
-from gateway.reports.spending import DAY_S, FOREVER_S, PAGE, Lock, pages
+from gateway.reports.spending import DAY_S, FOREVER_S, PAGE
+from gateway.reports.turns import Reading
 from gateway.virtual_keys import usd
 
 GRACE_S = 15.0  # past its deadline a hold may be this long: the reaper looks every second
 PAST_S = 30 * DAY_S  # a window's counter is kept longer than this after its end; older entries may have lost theirs
 MOST_LISTED = 1000  # findings, and overruns
+COUNTERS = 1000  # looked at in one step: some milliseconds of the store's time, and of ours
 NOTHING = Sum(0, 0, 0)
-KINDS: tuple[Kind, ...] = ("org", "team", "key", "user", "tag")
-
-# as gateway.ledger.parties names them: a pattern stands first, for an end user's name may hold anything
-_KIND = f"(?P<kind>{'|'.join(KINDS)})"
-_PLAIN = re.compile(f"(?s){_KIND}:(?P<id>.*)")
-_OF_A_PATTERN = re.compile(f"(?s)(?P<pattern>.+?)@{_KIND}:(?P<id>.*)")
-
-Records = Mapping[tuple[str, str], Record]  # by kind and id
 
 
 @dataclass(slots=True)
@@ -41,88 +33,137 @@ class Tally:
 
     spent: Counter[str] = field(default_factory=Counter)  # nano-USD by counter
     overrun: Counter[str] = field(default_factory=Counter)  # likewise
-    first_s: dict[str, float] = field(default_factory=dict)  # when the first entry of a counter was written
-    newest_s: dict[str, float] = field(default_factory=dict)  # and the last
+    began_s: dict[str, float] = field(default_factory=dict)  # when the first request of a counter began
+    newest_s: dict[str, float] = field(default_factory=dict)  # when the last entry of it was written
     entries: int = 0
     cost: int = 0
-    overruns: deque[OverrunAnswer] = field(default_factory=lambda: deque(maxlen=MOST_LISTED))  # the newest first
+    over: deque[Entry] = field(default_factory=lambda: deque(maxlen=MOST_LISTED))  # overruns, the newest first
 
     def add(self, entry: Entry) -> None:
         self.entries += 1
         self.cost += entry.bill["cost_nanousd"]
+        began_s = entry.at_s - entry.bill.get("latency_ms", 0) / 1000
         for counter in entry.counters:
             self.spent[counter] += entry.bill["cost_nanousd"]
-            self.first_s.setdefault(counter, entry.at_s)
+            self.began_s[counter] = min(began_s, self.began_s.get(counter, began_s))
             self.newest_s[counter] = entry.at_s
             if entry.overrun_nanousd:
                 self.overrun[counter] += entry.overrun_nanousd
-        if entry.overrun_nanousd:
-            self.overruns.appendleft(_overrun(entry))
 
 
-class Cap(NamedTuple):
-    """What may be on one counter, and who says so."""
+class Journal:
+    """The journal, added up as far as is asked for."""
 
-    counter: str
-    nanousd: int
-    record: Record
-    inherited: bool  # there was a record of its own, which is revoked: now the one for everyone holds
+    def __init__(self, store: Store, reading: Reading, allowances: Allowances) -> None:
+        self.tally = Tally()
+        self._store = store
+        self._reading = reading
+        self._allowances = allowances
+        self._ahead: deque[Entry] = deque()  # read, and not added up yet
+        self._read = ""  # the last entry that is read
+        self._added = ""
+
+    async def up_to(self, last_id: str) -> Tally:
+        """What it comes to with the entry `last_id`; other requests are served between two pages."""
+        while self._added != last_id:
+            if not self._ahead:
+                page = await self._store.journal(0.0, FOREVER_S, self._read, PAGE)
+                if not page:
+                    break
+                self._ahead.extend(page)
+                self._read = page[-1].id
+                await self._reading.keep()
+                await asyncio.sleep(0)
+            self._add(self._ahead.popleft())
+        return self.tally
+
+    def _add(self, entry: Entry) -> None:
+        self.tally.add(entry)
+        self._added = entry.id
+        if entry.overrun_nanousd and any(self._allowances.cap(counter) for counter in entry.counters):
+            self.tally.over.appendleft(entry)  # where nothing is capped, nothing may have been held: no fault of it
+
+
+@dataclass(slots=True)
+class Found:
+    """What the audit has come to so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+    explained: list[OverrunAnswer] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    holding: list[str] = field(default_factory=list)  # counters on which something was held
+    folded: int = 0
+    holds: int = 0
+    slots: int = 0
 
 
 async def audit(store: Store, _now_s: float, _id: str, _: Nothing) -> AuditAnswer:
     """Whether every sum is what the journal says, nothing is held past its time, and no cap was exceeded."""
-    lock = Lock(store)
-    await lock.take()
-    snapshot = await store.snapshot()
-    tally = Tally()
-    async for entry in _until(store, snapshot.last_id, lock):
-        tally.add(entry)
-    records = await _records(store)
-    findings: list[Finding] = []
-    for rule in (partial(_spent, tally=tally), _held, _slots, _late, _negative):
-        findings += rule(snapshot)
-        await asyncio.sleep(0)
-    above, explained = _above(snapshot, tally, records)
-    findings += above
-    folded = sum(sum_.folded_nanousd for name, sum_ in snapshot.sums.items() if _is_whole_life_of_a_key(name))
+    allowances, found = Allowances(store), Found()
+    async with Reading(store) as reading:
+        await allowances.read()
+        journal = Journal(store, reading, allowances)
+        tally = await _counters(store, journal, allowances, found)
+        await reading.keep()
+        await _holds(store, found)
     return AuditAnswer(
-        clean=not findings,
+        clean=not found.findings,
         checked=Checked(
-            counters=len(snapshot.sums),
+            counters=len(found.seen),
             entries=tally.entries,
-            holds=len(snapshot.holds),
-            slots=len(snapshot.slots),
-            records=len(records),
-            spent_usd=usd(tally.cost + folded),
-            folded_usd=usd(folded),
+            holds=found.holds,
+            slots=found.slots,
+            records=len(allowances.records),
+            spent_usd=usd(tally.cost + found.folded),
+            folded_usd=usd(found.folded),
         ),
-        findings=findings[:MOST_LISTED],
-        overruns=[*explained, *tally.overruns][:MOST_LISTED],
+        findings=found.findings[:MOST_LISTED],
+        overruns=[*found.explained, *map(_overrun, tally.over)][:MOST_LISTED],
     )
 
 
-async def _until(store: Store, last_id: str, lock: Lock) -> AsyncIterator[Entry]:
-    if not last_id:
-        return
-    async for page in pages(store, 0.0, FOREVER_S, lock):
-        for entry in page:
-            yield entry
-            if entry.id == last_id:
-                return
+async def _counters(store: Store, journal: Journal, allowances: Allowances, found: Found) -> Tally:
+    """Every counter, a page at a time, against the journal as it was then."""
+    after: str | None = ""
+    known: dict[str, int] | None = None
+    while after is not None:
+        page = await store.snapshot(after, COUNTERS)
+        tally = await journal.up_to(page.last_id)
+        if known is None:  # counters that come later may lie before a page that was looked at
+            known, first_s = dict(tally.spent), page.now_s
+        allowances.at(page.now_s)
+        found.findings += [*_spent(page, tally), *_negative(page)]
+        for name, sums in page.sums.items():
+            await _above(name, sums, tally, allowances, found)
+        found.seen |= page.sums.keys()
+        found.holding += [name for name, sums in page.sums.items() if sums.held_nanousd]
+        found.folded += sum(sums.folded_nanousd for name, sums in page.sums.items() if _is_whole_life_of_a_key(name))
+        after = page.after
+        await asyncio.sleep(0)
+    found.findings += [
+        Finding(
+            what="missing", name=name, message=f"its entries come to {usd(spent)} USD, but there is no such counter"
+        )
+        for name, spent in (known or {}).items()
+        if name not in found.seen and spent and not _is_past(name, tally.newest_s[name], first_s)
+    ]
+    return tally
 
 
-async def _records(store: Store) -> Records:
-    found: dict[tuple[str, str], Record] = {}
-    for kind in KINDS:
-        if kind == "org":
-            record = await store.get(kind, ORG)
-            found |= {} if record is None else {(kind, ORG): record}
-            continue
-        after = ""
-        while page := await store.list(kind, after, PAGE):
-            found |= {(kind, record.id): record for record in page}
-            after = page[-1].id
-    return found
+async def _holds(store: Store, found: Found) -> None:
+    """Every hold, against the counters at the same instant."""
+    instant = await store.snapshot(None, 0)
+    found.holds, found.slots = len(instant.holds), len(instant.slots)
+    for rule in (_held, _slots, _late):
+        found.findings += rule(instant)
+        await asyncio.sleep(0)
+    others = [name for name in found.holding if name not in instant.sums]
+    for at in range(0, len(others), COUNTERS):
+        now = await store.snapshot("", 0, others[at : at + COUNTERS])
+        still = [name for name, sums in now.sums.items() if sums.held_nanousd]
+        if still:  # by requests that came just now, or by nobody
+            said = {finding.name for finding in found.findings if finding.what == "held"}
+            found.findings += [one for one in _held(await store.snapshot(None, 0, still)) if one.name not in said]
 
 
 def _is_whole_life_of_a_key(counter: str) -> bool:
@@ -133,16 +174,12 @@ def _is_whole_life_of_a_key(counter: str) -> bool:
 # --- each rule, and what breaks it
 
 
-def _spent(snapshot: Snapshot, tally: Tally) -> Iterator[Finding]:
-    for name, (spent, _, folded) in snapshot.sums.items():
+def _spent(page: Snapshot, tally: Tally) -> Iterator[Finding]:
+    for name, (spent, _, folded) in page.sums.items():
         journal = tally.spent[name]
         if spent != journal + folded:
             message = f"spent {usd(spent)} USD, but its entries come to {usd(journal)} and {usd(folded)} has left them"
             yield Finding(what="spent", name=name, message=message)
-    for name, spent in tally.spent.items():
-        if name not in snapshot.sums and spent and not _is_past(name, tally.newest_s[name], snapshot.now_s):
-            message = f"its entries come to {usd(spent)} USD, but there is no such counter"
-            yield Finding(what="missing", name=name, message=message)
 
 
 def _is_past(counter: str, newest_s: float, now_s: float) -> bool:
@@ -166,6 +203,8 @@ def _slots(snapshot: Snapshot) -> Iterator[Finding]:
     running = Counter(scope for live in snapshot.holds for scope in live.slots)
     for scope in {**snapshot.slots, **running}:
         said = snapshot.slots.get(scope, 0)
+        if said < 0:
+            yield Finding(what="negative", name=scope, message=f"{said} requests at once")
         if said != running[scope]:
             message = f"{said} requests at once, but {running[scope]} of the holds count for it"
             yield Finding(what="slots", name=scope, message=message)
@@ -185,67 +224,41 @@ def _negative(snapshot: Snapshot) -> Iterator[Finding]:
             spent, held, folded = map(usd, sums)
             message = f"below zero: spent {spent} USD, held {held}, folded {folded}"
             yield Finding(what="negative", name=name, message=message)
-    for scope, running in snapshot.slots.items():
-        if running < 0:
-            yield Finding(what="negative", name=scope, message=f"{running} requests at once")
 
 
-def _above(snapshot: Snapshot, tally: Tally, records: Records) -> tuple[list[Finding], list[OverrunAnswer]]:
-    """Counters above their cap: those that nothing explains, and those that an overrun or a change of the cap does."""
-    findings, explained = [], []
-    for one in _caps(snapshot, records):
-        spent, held, _ = snapshot.sums[one.counter]
-        excess = spent + held - one.nanousd
-        if excess <= 0:
-            continue
-        message = f"spent {usd(spent)} and held {usd(held)} USD of a cap of {usd(one.nanousd)}"
-        if why := _explanation(one, excess, snapshot.sums[one.counter], tally):
-            message = f"{message}: {why}"
-            explained.append(OverrunAnswer(name=one.counter, nanousd=excess, at=None, message=message))
-        else:
-            findings.append(Finding(what="above_cap", name=one.counter, message=message))
-    return findings, explained
+async def _above(name: str, sums: Sum, tally: Tally, allowances: Allowances, found: Found) -> None:
+    """A counter above its cap: an overrun, a raise or a change explains it, or nothing does."""
+    came_to = sums.spent_nanousd + sums.held_nanousd
+    cap = allowances.cap(name)
+    if cap is not None and came_to > cap.nanousd:
+        await allowances.reread(name)  # it may have been raised since it was read
+        cap = allowances.cap(name)
+    if cap is None or came_to <= cap.nanousd:
+        return
+    excess = came_to - cap.nanousd
+    spent, held, allowed = usd(sums.spent_nanousd), usd(sums.held_nanousd), usd(cap.nanousd)
+    message = f"spent {spent} and held {held} USD of a cap of {allowed}"
+    if why := _explanation(name, cap, excess, sums, tally):
+        found.explained.append(OverrunAnswer(name=name, nanousd=excess, at=None, message=f"{message}: {why}"))
+    else:
+        found.findings.append(Finding(what="above_cap", name=name, message=message))
 
 
-def _explanation(over: Cap, excess: int, sums: Sum, tally: Tally) -> str:
+def _explanation(name: str, cap: Cap, excess: int, sums: Sum, tally: Tally) -> str:
     """How a counter may be above its cap without a fault; "" when it may not."""
-    record, overrun = over.record, tally.overrun[over.counter]
+    record, overrun = cap.record, tally.overrun[name]
+    began_s = tally.began_s.get(name, float("inf"))
     if excess <= overrun:
         return f"its overruns come to {usd(overrun)}"
-    if record.version > 1 or over.inherited:
-        return f"the {record.kind} {record.id} was changed since it was made, so the cap may have been lowered"
-    if tally.first_s.get(over.counter, record.created_at) < record.created_at:
+    if began_s < record.created_at:
         return f"the {record.kind} {record.id} was made only later"
+    if cap.most_nanousd >= MAX_NANOUSD:
+        if began_s < cap.until_s or sums.folded_nanousd or sums.held_nanousd >= excess:
+            return f"it was not capped until {iso(cap.until_s)}"
+    elif excess <= overrun + cap.most_nanousd - cap.nanousd:
+        allowed = f"its cap was {usd(cap.most_nanousd)} until it was lowered or a raise of it ended, {iso(cap.until_s)}"
+        return f"{allowed}, and its overruns come to {usd(overrun)}" if overrun else allowed
     return "entries have left the journal, and an overrun may have been among them" if sums.folded_nanousd else ""
-
-
-def _caps(snapshot: Snapshot, records: Records) -> Iterator[Cap]:
-    """The hard caps on the counters that there are, the windows that are past included."""
-    for name in snapshot.sums:
-        scope, _, window = name.rpartition("|")
-        found = _PLAIN.fullmatch(scope) or _OF_A_PATTERN.fullmatch(scope)
-        if found is None:
-            continue
-        pattern, kind, id = found.groupdict().get("pattern"), found["kind"], found["id"]
-        own = records.get((kind, id))
-        record = own
-        if kind in ("user", "tag") and (own is None or own.revoked):
-            record = records.get((kind, EVERYONE))
-        if record is not None:
-            of_it = [budget for budget in record.budgets if not budget.soft and budget.model == pattern]
-            caps = [nanousd for budget in of_it if (nanousd := _cap(budget, window, snapshot.now_s)) is not None]
-            if caps:
-                yield Cap(name, min(caps), record, own is not None and own is not record)
-
-
-def _cap(budget: Budget, window: str, now_s: float) -> int | None:
-    """What `budget` allowed in `window`, if it is one of its own. A raise may have held in any that is past."""
-    now = budget_window(budget, now_s)
-    if window == now.id:
-        return cap(budget, now_s)
-    if budget.duration is None or window.partition(":")[0] != now.id.partition(":")[0]:
-        return None
-    return budget.max_nanousd + budget.raised_nanousd
 
 
 def _overrun(entry: Entry) -> OverrunAnswer:

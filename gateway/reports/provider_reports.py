@@ -14,7 +14,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from gateway.reports.spending import day_of, midnight_s
@@ -24,6 +24,7 @@ Provider = Literal["openai", "anthropic"]
 Json = Mapping[str, Any]
 NANO = 10**9
 CENT = 10**7  # nano-USD
+MOST = 10**18  # of USD, tokens or calls: far beyond any, and exact in a Decimal with its fractions
 COST = "cost_nanousd"
 _SNAPSHOT = re.compile(r"[-@](20\d{6}|20\d\d-\d\d-\d\d|latest)$")
 
@@ -48,7 +49,7 @@ def read(provider: Provider, text: str) -> list[Stated]:
             return _of_one_kind([line for bucket in _buckets(_json(text)) for line in _READERS[provider](bucket)])
         if provider == "openai" and text.startswith("start_time"):
             return _of_one_kind(list(_openai_csv(text)))
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # decimal's are the last
         message = f"this is not what {provider} exports: {type(error).__name__}: {error}"
         raise LLMError("invalid_request", message) from None
     raise LLMError("invalid_request", f"this is not what {provider} exports: neither JSON nor a known CSV")
@@ -116,7 +117,7 @@ def _openai_cost(day: str, value: Any, currency: str | None, line_item: str | No
     if value is not None and str(currency).lower() != "usd":
         raise ValueError(f"an amount is in {currency!r}, not in USD")
     model = line_item.partition(",")[0].strip() if line_item else None
-    return Stated(day, model, {COST: Decimal(str(value or 0)) * NANO}, "cost")
+    return Stated(day, model, {COST: _amount(value or 0) * NANO}, "cost")
 
 
 def _openai_usage(day: str, result: Json) -> Stated:
@@ -139,7 +140,7 @@ def _anthropic(bucket: Json) -> Iterator[Stated]:
         if "amount" in result:
             if result.get("currency", "USD") != "USD":
                 raise ValueError(f"an amount is in {result['currency']!r}, not in USD")
-            yield Stated(day, model, {COST: Decimal(str(result["amount"])) * CENT}, "cost")
+            yield Stated(day, model, {COST: _amount(result["amount"]) * CENT}, "cost")
         else:
             yield Stated(day, model, _anthropic_usage(result), "usage")
     if not bucket["results"]:
@@ -159,7 +160,14 @@ def _anthropic_usage(result: Json) -> Mapping[str, Decimal]:
 
 
 def _count(result: Json, name: str) -> Decimal:
-    return Decimal(str(result.get(name) or 0))
+    return _amount(result.get(name) or 0)
+
+
+def _amount(value: Any) -> Decimal:
+    amount = Decimal(str(value))
+    if not amount.is_finite() or abs(amount) > MOST:
+        raise ValueError(f"{str(value)[:40]!r} is no amount")
+    return amount
 
 
 _READERS: Mapping[Provider, Callable[[Json], Iterator[Stated]]] = {"openai": _openai, "anthropic": _anthropic}

@@ -1,71 +1,70 @@
 """What becomes of old entries: they leave the journal, and their sums by day, key, model and the like stay.
 
-One worker at a time does it, every minute. What leaves is the journal's oldest, a batch in one atomic step, so that at
+One worker does it, every minute. What leaves is the journal's oldest, a batch in one atomic step, so that at
 any instant the entries and what was folded come to what the counters say.
 """
 
 import asyncio
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
 
 from gateway.ledger.store import Entry, Fold, Store, StoreDown
-from gateway.reports.spending import FOREVER_S, LOCK, LOCK_S, YOUNGEST_FOLD_S, day_of
+from gateway.reports.spending import FOREVER_S, YOUNGEST_FOLD_S, day_of
+from gateway.reports.turns import GATE, Gate
 from gateway.settings import Retention
 
 EVERY_S = 60.0
-AGAIN_S = 1.0  # while somebody reads the journal
+AGAIN_S = 1.0  # where much is left: readers come between
 BATCH = 250  # entries that leave in one step: some milliseconds' work, then others have their turn
 BATCHES = 400  # in one go; what is left then has to wait for those who want to read
-COUNTED = "retention:counted"  # how many entries there are, up to which: counted on from there
+COUNTS = 2000  # batches that are counted in one go, likewise
+COUNTED = "retention:counted"  # what _Kept knows
 COUNTED_S = 366 * 86_400.0
+TURN = f"{GATE}:turn"  # whose task it is
 
 log = logging.getLogger("headgate")
 
 
 async def run(store: Store, settings: Retention, owner: str, clock: Callable[[], float]) -> None:
     """Fold what is too old or too much, for as long as the worker lives. `owner` is the worker's own name."""
+    gate = Gate(store, owner)
     while True:
         wait_s = EVERY_S
         try:
-            if await store.lock(LOCK, owner, LOCK_S):
+            if await store.lock(TURN, owner, 2 * EVERY_S) and await gate.close():
                 try:
-                    folded = await fold(store, settings, owner, clock())
-                    if folded == BATCH * BATCHES:
+                    if await fold(store, settings, gate, clock()) == BATCH * BATCHES:
                         wait_s = AGAIN_S
                 finally:
-                    await store.lock(LOCK, owner, 0)
-            else:
-                wait_s = AGAIN_S
+                    await gate.open()
         except StoreDown as error:
             log.warning("old entries stay in the journal for now: %s", error)
         await asyncio.sleep(wait_s)
 
 
-async def fold(store: Store, settings: Retention, owner: str, now_s: float) -> int:
-    """Let go of the oldest entries beyond age and number, while `owner` has the lock; how many went.
+async def fold(store: Store, settings: Retention, gate: Gate, now_s: float) -> int:
+    """Let go of the oldest entries beyond age and number, behind the closed gate; how many went.
 
     Nothing younger than YOUNGEST_FOLD_S leaves.
     """
     youngest_s = now_s - YOUNGEST_FOLD_S
     too_old_s = min(youngest_s, now_s - settings.max_age_s)
-    kept = _Kept(store, settings.max_entries)
-    excess = await kept.excess(owner)
+    kept = await counted(store, gate)
+    excess = 0 if kept is None else kept.number - settings.max_entries
     folded = 0
     for _ in range(BATCHES):
-        until = time.monotonic() + LOCK_S
-        if not await store.lock(LOCK, owner, LOCK_S):
-            break
         oldest = await store.journal(0.0, FOREVER_S, "", BATCH)
         leaving = _leaving(oldest, too_old_s, youngest_s, excess - folded)
-        if not leaving or time.monotonic() > until or not await store.fold(leaving, sums(leaving), folds(leaving)):
+        if not leaving or not await gate.keep() or not await store.fold(leaving, sums(leaving), folds(leaving)):
             break
         folded += len(leaving)
-        await kept.less(len(leaving))
         await asyncio.sleep(0)
+    if folded and kept is not None:
+        await _remember(store, kept._replace(number=kept.number - folded, first=await _first(store)))
     return folded
 
 
@@ -116,33 +115,41 @@ def _fold(group: Mapping[str, str | None], members: Sequence[Entry]) -> Fold:
     )
 
 
-class _Kept:
-    """How many entries there are. It is remembered in the store and counted on from there, not anew every minute."""
+class Kept(NamedTuple):
+    """How many entries there are from `first` to `last`, which are ids."""
 
-    def __init__(self, store: Store, most: int) -> None:
-        self._store = store
-        self._most = most
-        self._count, self._last = 0, ""
+    number: int = 0
+    first: str = ""
+    last: str = ""
 
-    async def excess(self, owner: str) -> int:
-        """How many there are too many."""
-        found = (await self._store.recall([COUNTED])).get(COUNTED)
-        if found is not None:
-            self._count, self._last = orjson.loads(found)
-        while page := await self._store.journal(0.0, FOREVER_S, self._last, BATCH):
-            self._count += len(page)
-            self._last = page[-1].id
-            if not await self._store.lock(LOCK, owner, LOCK_S):
-                return 0
-            await asyncio.sleep(0)
-        await self._write()
-        return max(0, self._count - self._most)
 
-    async def less(self, folded: int) -> None:
-        """`folded` of them went."""
-        self._count -= folded
-        await self._write()
+async def counted(store: Store, gate: Gate) -> Kept | None:
+    """How many entries there are; None as long as not all are counted.
 
-    async def _write(self) -> None:
-        written = orjson.dumps([self._count, self._last])
-        await self._store.remember({COUNTED: written}, COUNTED_S)
+    It is remembered in the store and counted on from there, not anew every minute; but anew where the journal begins
+    elsewhere than it did: then somebody folded, and died before it could say so.
+    """
+    known, first = (await store.recall([COUNTED])).get(COUNTED), await _first(store)
+    kept = Kept() if known is None else Kept(*orjson.loads(known))
+    if kept.first != first:
+        kept = Kept(first=first)
+    done = False
+    for _ in range(COUNTS):
+        page = await store.journal(0.0, FOREVER_S, kept.last, BATCH)
+        done = not page
+        if done or not await gate.keep():
+            break
+        kept = kept._replace(number=kept.number + len(page), last=page[-1].id)
+        await asyncio.sleep(0)
+    await _remember(store, kept)
+    return kept if done else None
+
+
+async def _first(store: Store) -> str:
+    """The oldest entry's id; "" where there is none."""
+    oldest = await store.journal(0.0, FOREVER_S, "", 1)
+    return oldest[0].id if oldest else ""
+
+
+async def _remember(store: Store, kept: Kept) -> None:
+    await store.remember({COUNTED: orjson.dumps(list(kept))}, COUNTED_S)

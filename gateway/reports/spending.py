@@ -1,12 +1,11 @@
 """What was spent, in order and page by page: first what has left the journal, by day, then the journal's entries.
 
-Nothing leaves the journal while somebody reads what might: readers and the fold (gateway.retention) exclude each other
-by a lock, and all readers share one owner of it.
+Nothing leaves the journal while somebody reads what might (gateway.reports.turns).
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -14,17 +13,12 @@ import orjson
 
 from gateway.admin.answers import iso
 from gateway.ledger.store import Entry, Fold, Store
-from translators.errors import LLMError
+from gateway.reports.turns import Reading
 
 FOREVER_S = 253_402_300_800.0  # the year 10000
 DAY_S = 86_400
 PAGE = 250  # entries read at once: some milliseconds' work, then others have their turn
 YOUNGEST_FOLD_S = 8 * DAY_S  # nothing younger leaves the journal: a settle is known again for 7 days
-LOCK = "retention"
-READERS = "readers"
-LOCK_S = 30.0
-WAIT_S = 15.0  # for a fold that is at work
-RETRY_S = 0.05
 _FIRST = date(2026, 1, 1)  # no ledger is older; folds are read in steps from here
 _STEP = timedelta(days=31)
 
@@ -46,54 +40,23 @@ async def items(store: Store, start_s: float, end_s: float, now_s: float) -> Asy
     Raises LLMError("unavailable") when the journal is being folded for long, or was while the reader slept.
     """
     old = start_s < now_s - YOUNGEST_FOLD_S + DAY_S  # a day's grace: clocks differ
-    lock = Lock(store)
-    if old:
-        await lock.take()
-    async for fold in _folds(store, start_s, min(end_s, now_s)):
-        yield of_fold(fold)
-    async for page in pages(store, start_s, end_s, lock if old else None):
-        for entry in page:
-            yield of_entry(entry)
+    async with Reading(store) if old else nullcontext() as reading:
+        async for fold in _folds(store, start_s, min(end_s, now_s)):
+            yield of_fold(fold)
+        async for page in pages(store, start_s, end_s, reading):
+            for entry in page:
+                yield of_entry(entry)
 
 
-async def pages(store: Store, start_s: float, end_s: float, lock: "Lock | None") -> AsyncIterator[list[Entry]]:
+async def pages(store: Store, start_s: float, end_s: float, reading: Reading | None) -> AsyncIterator[list[Entry]]:
     """The journal's entries, oldest first; other requests are served between two pages."""
     after = ""
     while page := await store.journal(start_s, end_s, after, PAGE):
         yield list(page)
         after = page[-1].id
-        if lock is not None:
-            await lock.keep()
+        if reading is not None:
+            await reading.keep()
         await asyncio.sleep(0)
-
-
-class Lock:
-    """Keeps the journal whole while it is read. It is not given back but lapses: others may be reading on."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._until = 0.0
-
-    async def take(self) -> None:
-        """Raises LLMError("unavailable") when somebody is folding for longer than WAIT_S seconds."""
-        patience = time.monotonic() + WAIT_S
-        while not await self._taken():
-            if time.monotonic() > patience:
-                raise LLMError("unavailable", "Old entries are leaving the journal just now: try again")
-            await asyncio.sleep(RETRY_S)
-
-    async def keep(self) -> None:
-        """To be called between pages. Raises LLMError("unavailable") when the last call was too long ago."""
-        left_s = self._until - time.monotonic()
-        if left_s < 0 or (left_s < LOCK_S / 2 and not await self._taken()):
-            raise LLMError("unavailable", f"The journal was read too slowly, over {LOCK_S:.0f} s a page: ask for less")
-
-    async def _taken(self) -> bool:
-        until = time.monotonic() + LOCK_S
-        if not await self._store.lock(LOCK, READERS, LOCK_S):
-            return False
-        self._until = until
-        return True
 
 
 def of_entry(entry: Entry) -> Item:

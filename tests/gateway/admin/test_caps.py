@@ -119,3 +119,31 @@ def test_limits_for_all_models_and_for_some_do_not_touch_each_other() -> None:
     bare = after(record, rpm_limit=None, max_parallel_requests=None)
     assert bare.limits == (some,)
     assert main_limits(bare) == Limits()
+
+
+def past(record: Record) -> list[tuple[float, float]]:
+    return [(budget.was_nanousd / 10**9, budget.was_until) for budget in record.budgets]
+
+
+def test_what_a_cap_was_before_it_was_lowered_is_kept() -> None:
+    fresh = Record(id="k", kind="key", created_at=NOW_S)
+    made = after(fresh, max_budget=9, budgets=[{"max_budget": 8, "budget_duration": "1d"}])
+    assert past(made) == [(0, 0.0)] * 2
+    aged = made.model_copy(update={"created_at": NOW_S - 9})
+    lowered = after(aged, max_budget=5, budgets=[{"max_budget": 7, "budget_duration": "1d"}])
+    assert past(lowered) == [(9, NOW_S), (8, NOW_S)]
+    assert past(after(lowered, max_budget=6)) == [(9, NOW_S), (8, NOW_S)]
+    assert past(after(lowered, max_budget=9)) == [(0, 0.0), (8, NOW_S)], "it allows that again"
+    assert past(after(lowered, rpm_limit=1)) == past(lowered)
+    assert past(after(lowered, budget_duration="1h"))[0] == (9_000_000, NOW_S), "another sum, that nothing capped"
+    assert past(after(aged, budgets=[{"max_budget": 1, "budget_duration": "1d", "soft": True}]))[1] == (0, 0.0)
+
+
+def test_a_raise_that_is_taken_away_is_kept_too() -> None:
+    fresh = Record(id="k", kind="key", created_at=NOW_S)
+    raised = after(fresh, max_budget=5, temp_budget_increase=2, temp_budget_expiry=LATER)
+    aged = raised.model_copy(update={"created_at": NOW_S - 9})
+    assert past(after(aged, temp_budget_increase=None)) == [(7, NOW_S)]
+    assert past(after(aged, temp_budget_increase=1)) == [(7, NOW_S)]
+    assert past(after(aged, temp_budget_increase=3)) == [(0, 0.0)]
+    assert past(after(aged, max_budget=6)) == [(0, 0.0)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +15,8 @@ from gateway.payers import Payers
 from gateway.reports import retention
 from gateway.reports.audit import audit
 from gateway.reports.report_forms import AuditAnswer
-from gateway.reports.spending import DAY_S, LOCK, READERS
+from gateway.reports.spending import DAY_S
+from gateway.reports.turns import Gate
 from gateway.settings import Retention
 from tests.gateway.desk import Desk
 
@@ -55,8 +56,10 @@ def test_an_empty_store_is_clean(desk: Desk) -> None:
 
 def test_what_was_folded_is_part_of_the_proof(desk: Desk, key: Json) -> None:
     later = time.time() + 20 * DAY_S
-    assert desk.run(retention.fold(desk.store, Retention(max_entries=1), "worker", later)) == 2
-    desk.run(desk.store.lock(LOCK, "worker", 0))
+    gate = Gate(desk.store, "worker")
+    assert desk.run(gate.close())
+    assert desk.run(retention.fold(desk.store, Retention(max_entries=1), gate, later)) == 2
+    desk.run(gate.open())
     answer = audited(desk)
     assert answer.clean
     assert (answer.checked.entries, answer.checked.folded_usd, answer.checked.spent_usd) == (
@@ -69,8 +72,8 @@ def test_what_was_folded_is_part_of_the_proof(desk: Desk, key: Json) -> None:
 def altered(desk: Desk, monkeypatch: pytest.MonkeyPatch, change: Callable[[Snapshot], Snapshot]) -> AuditAnswer:
     snapshot = desk.store.snapshot
 
-    async def changed() -> Snapshot:
-        return change(await snapshot())
+    async def changed(after: str | None = None, limit: int = 1000, names: Sequence[str] = ()) -> Snapshot:
+        return change(await snapshot(after, limit, names))
 
     monkeypatch.setattr(desk.store, "snapshot", changed)
     return audited(desk)
@@ -190,7 +193,7 @@ def test_a_raise_that_is_over_explains_as_much_as_it_raised(desk: Desk, spent: i
     above(desk, Record.model_validate({"id": "k", "kind": "key", "budgets": [raised]}), spent)
     answer = audited(desk)
     assert answer.clean is clean
-    assert ["raised to 0.00000015" in one.message for one in answer.overruns] == [True] * clean
+    assert ["its cap was 0.00000015" in one.message for one in answer.overruns] == [True] * clean
     assert [one.what for one in answer.findings] == ["above_cap"] * (not clean)
 
 
@@ -222,6 +225,66 @@ def test_a_cap_that_was_lowered_is_told_and_is_no_fault(desk: Desk, key: Json) -
     assert answer.clean
     assert [overrun.nanousd for overrun in answer.overruns] == [17]
     assert "lowered" in answer.overruns[0].message
+
+
+@pytest.mark.parametrize(("spent", "clean"), [(200, True), (201, False)])
+def test_a_lowered_cap_excuses_no_more_than_it_allowed_before(desk: Desk, spent: int, clean: bool) -> None:
+    key = desk.make("key", max_budget="0.0000002")
+    desk.change(key, key_alias="renamed", max_budget="0.00000005")
+    desk.change(key, models=["demo"])
+    _spend_past(desk, key["id"], spent)
+    assert audited(desk).clean is clean
+
+
+def test_a_change_that_lowers_no_cap_excuses_nothing(desk: Desk) -> None:
+    key = desk.make("key", max_budget="0.0000001")
+    desk.change(key, key_alias="renamed")
+    desk.ask("POST", f"/admin/keys/{key['id']}/rotate", {})
+    _spend_past(desk, key["id"], 101)
+    assert [finding.what for finding in audited(desk).findings] == ["above_cap"]
+
+
+def test_what_was_spent_before_there_was_a_cap_is_no_fault(desk: Desk) -> None:
+    key = desk.make("key")
+    desk.spend(key["key"], 101)
+    desk.change(key, max_budget="0.0000001")
+    answer = audited(desk)
+    assert answer.clean
+    assert "not capped until" in answer.overruns[0].message
+
+
+def test_a_cap_that_is_raised_while_the_audit_runs_is_not_passed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = desk.make("key", max_budget="0.0000001")
+    snapshot = desk.store.snapshot
+
+    async def meanwhile(*given: Any) -> Snapshot:
+        record = await desk.store.get("key", key["id"])
+        if record is not None and record.version == 1:
+            raised = record.budgets[0].model_copy(update={"max_nanousd": 500})
+            await desk.store.replace(record.model_copy(update={"version": 2, "budgets": (raised,)}))
+            free = (Counter(f"key:{key['id']}", "total"),)
+            await desk.store.settle(Bill("r1", key["id"], None, free, 400, ending="done"))
+        return await snapshot(*given)
+
+    monkeypatch.setattr(desk.store, "snapshot", meanwhile)
+    assert audited(desk).clean
+
+
+def _spend_past(desk: Desk, id: str, cost: int) -> None:
+    """As only a fault could: the hold stands on the same counter without its cap."""
+    free = (Counter(f"key:{id}", "total"),)
+    assert isinstance(desk.run(desk.store.reserve(Ask("past", (), free, cost, cost, cost))), Granted)
+    desk.run(desk.store.settle(Bill("past", id, None, free, cost, ending="done")))
+
+
+def test_what_was_served_without_the_store_on_a_key_without_caps_is_no_overrun(desk: Desk) -> None:
+    for budgets in ([], [{"max_budget": "0.000000001", "soft": True}], [{"max_budget": "1", "budget_duration": "1d"}]):
+        key = desk.make("key", budgets=budgets)
+        holder = desk.holder(key["key"])
+        assert holder is not None
+        wanted = counters(_parties(desk, holder.key), names_of("demo"), time.time())
+        desk.run(desk.store.settle(Bill(f"offline-{key['id']}", key["id"], None, wanted, 5, ending="done")))
+    assert [overrun.name for overrun in audited(desk).overruns] == [f"offline-{key['id']}"], "the last has a cap"
 
 
 def test_end_users_are_held_to_their_own_cap_or_that_of_everyone(desk: Desk) -> None:
@@ -288,7 +351,67 @@ def test_it_is_exact_while_requests_come_and_go(desk: Desk, monkeypatch: pytest.
     assert counts[-1] > 20, "requests were settled meanwhile"
 
 
-def test_nothing_leaves_the_journal_while_it_runs(desk: Desk, key: Json) -> None:
-    audited(desk)
-    assert not desk.run(desk.store.lock(LOCK, "worker", 60.0))
-    assert desk.run(desk.store.lock(LOCK, READERS, 0))
+def test_nothing_leaves_the_journal_while_it_runs(desk: Desk, key: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.reports.turns.PATIENCE_S", 0.0)
+    closed = []
+
+    def watched(done: Callable[..., Any]) -> Callable[..., Any]:
+        async def asked(*given: Any) -> Any:
+            closed.append(await Gate(desk.store, "worker").close())
+            return await done(*given)
+
+        return asked
+
+    for name in ("snapshot", "journal"):
+        monkeypatch.setattr(desk.store, name, watched(getattr(desk.store, name)))
+    assert audited(desk).clean
+    assert len(closed) > 1
+    assert not any(closed)
+    assert desk.run(Gate(desk.store, "worker").close())
+
+
+def test_a_large_store_is_looked_at_in_small_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.reports.audit.COUNTERS", 3)
+    desk.make("user", user_id="*", max_budget="1")
+    token = desk.make("key", max_budget="1")["key"]
+    for number in range(10):
+        desk.spend(token, number, user=f"u{number}")
+        desk.hold(token, 2, user=f"u{number}")
+    asked, snapshot = [], desk.store.snapshot
+
+    async def looked(after: str | None = None, limit: int = 1000, names: Sequence[str] = ()) -> Snapshot:
+        asked.append((after is not None, limit, len(names)))
+        if after and len(asked) < 10:
+            await desk.store.settle(_bill_of_another(f"between-{len(asked)}"))
+        return await snapshot(after, limit, names)
+
+    monkeypatch.setattr(desk.store, "snapshot", looked)
+    answer = audited(desk)
+    assert answer.clean, answer.findings
+    assert answer.checked.holds == 10
+    assert answer.checked.entries > 10, "others were settled meanwhile"
+    assert answer.checked.counters >= 11
+    assert all(limit <= 3 and names <= 3 for _, limit, names in asked)
+    assert sum(paged for paged, _, _ in asked) >= 4
+
+
+def _bill_of_another(id: str) -> Bill:
+    """On a counter of its own, and on one that others have too."""
+    counters = (Counter("user:u0", "total"), Counter(f"user:{id}", "total"))
+    return Bill(id, "k", None, counters, 1, ending="done")
+
+
+def test_what_is_held_by_nobody_is_found_on_every_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.reports.audit.COUNTERS", 2)
+    desk.make("user", user_id="*", max_budget="1")
+    token = desk.make("key")["key"]
+    for number in range(6):
+        desk.spend(token, 1, user=f"u{number}")
+    leaked = {f"user:u{number}|total" for number in (0, 3, 5)}
+
+    def change(was: Snapshot) -> Snapshot:
+        sums = {name: sum._replace(held_nanousd=5) if name in leaked else sum for name, sum in was.sums.items()}
+        return was._replace(sums=sums)
+
+    answer = altered(desk, monkeypatch, change)
+    assert sorted((one.what, one.name) for one in answer.findings) == [("held", name) for name in sorted(leaked)]

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.ledger.store import StoreDown
 from gateway.reports.export import ENTRY, MEDIA_TYPES, piece
-from gateway.reports.spending import LOCK, READERS
+from gateway.reports.turns import GATE
 from tests.gateway.desk import Desk, refusal
 from tests.gateway.reports.test_usage import folded
 from translators.usage import BILLED
@@ -111,11 +111,10 @@ def test_what_cannot_be_is_refused_before_the_first_byte(desk: Desk, monkeypatch
     assert refusal(ask(format="xml"), 422)["param"] == "format"
     assert refusal(ask(limit="5"), 422)["param"] == "limit"
     assert refusal(desk.send("GET", "/admin/usage/export"), 401)["code"] == "invalid_admin_key"
-    monkeypatch.setattr("gateway.reports.spending.WAIT_S", 0.0)
-    desk.run(desk.store.lock(LOCK, "worker", 60.0))
+    monkeypatch.setattr("gateway.reports.turns.WAIT_S", 0.0)
+    desk.run(desk.store.lock(GATE, "worker", 60.0))
     refusal(ask(), 503)
-    desk.run(desk.store.lock(LOCK, "worker", 0))
-    desk.run(desk.store.lock(LOCK, READERS, 0))
+    desk.run(desk.store.lock(GATE, "worker", 0))
 
     async def down(*_: Any) -> Any:
         raise StoreDown("away")

@@ -112,6 +112,24 @@ def test_what_is_no_export_is_refused(text: str) -> None:
         read("openai", text)
 
 
+@pytest.mark.parametrize("amount", ["NaN", "-Infinity", "1e999999999", "1e19", "x"])
+def test_what_is_no_amount_is_refused(amount: str) -> None:
+    cost = {"object": "organization.costs.result", "amount": {"value": amount, "currency": "usd"}}
+    usage = {"object": "organization.usage.completions.result", "input_tokens": amount}
+    for result in (cost, usage):
+        with pytest.raises(LLMError, match="not what openai exports"):
+            read("openai", json.dumps({"data": [{"start_time": 1795046400, "results": [result]}]}))
+    for told in ({"amount": amount}, {"server_tool_use": {"web_search_requests": amount}}):
+        with pytest.raises(LLMError, match="not what anthropic exports"):
+            read("anthropic", json.dumps({"data": [{"starting_at": "2026-11-19T00:00:00Z", "results": [told]}]}))
+
+
+@pytest.mark.parametrize("start", ["NaN", "Infinity", "1e300"])
+def test_what_is_no_time_is_refused(start: str) -> None:
+    with pytest.raises(LLMError, match="not what openai exports"):
+        read("openai", f'{{"data": [{{"start_time": {start}, "results": []}}]}}')
+
+
 def test_snapshots_are_their_model() -> None:
     assert plain_name("gpt-5.4-mini-2026-03-17") == plain_name("gpt-5.4-mini") == "gpt-5-4-mini"
     assert plain_name("claude-haiku-5-5-20261001") == plain_name("Claude-Haiku-5.5")

@@ -10,7 +10,8 @@ import pytest
 from gateway.admin.forms import Nothing
 from gateway.ledger.store import Entry, Fold, StoreDown
 from gateway.reports import audit, retention
-from gateway.reports.spending import DAY_S, LOCK, READERS
+from gateway.reports.spending import DAY_S
+from gateway.reports.turns import Gate, Reading
 from gateway.settings import Retention
 from tests.gateway.desk import Desk
 
@@ -29,8 +30,14 @@ def spent(desk: Desk) -> int:
 
 
 def fold(desk: Desk, settings: Retention, later_s: float = LATER_S) -> int:
-    desk.run(desk.store.lock(LOCK, READERS, 0))
-    return desk.run(retention.fold(desk.store, settings, "worker", time.time() + later_s))
+    async def folded() -> int:
+        gate = Gate(desk.store, "worker")
+        assert await gate.close()
+        went = await retention.fold(desk.store, settings, gate, time.time() + later_s)
+        await gate.open()
+        return went
+
+    return desk.run(folded())
 
 
 def entries(desk: Desk) -> list[Entry]:
@@ -60,7 +67,6 @@ def test_what_is_too_old_leaves_and_every_sum_stays(desk: Desk, spent: int, monk
     assert fold(desk, Retention()) == 25
     assert batches == [4, 4, 4, 4, 4, 4, 1]
     assert entries(desk) == []
-    desk.run(desk.store.lock(LOCK, "worker", 0))
     assert totals(desk) == before
     assert desk.run(audit.audit(desk.store, time.time(), "", Nothing())).clean
 
@@ -96,13 +102,39 @@ def test_the_count_is_not_begun_anew_every_time(desk: Desk, spent: int, monkeypa
     assert [found for after, found in read if after] == [0], "nothing is new"
 
 
-def test_nobody_folds_without_the_lock(desk: Desk, spent: int) -> None:
-    assert desk.run(desk.store.lock(LOCK, "another", 60.0))
-    assert desk.run(retention.fold(desk.store, Retention(), "worker", time.time() + LATER_S)) == 0
+def test_it_is_counted_anew_where_a_fold_died_before_it_could_say_what_went(
+    desk: Desk, spent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.reports.retention.BATCH", 4)
+    settings, done = Retention(max_entries=10), desk.store.fold
+
+    async def dies(*given: Any) -> bool:
+        await done(*given)
+        raise StoreDown("and its answer is lost")
+
+    monkeypatch.setattr(desk.store, "fold", dies)
+    with pytest.raises(StoreDown):
+        fold(desk, settings, 20 * DAY_S)
+    monkeypatch.setattr(desk.store, "fold", done)
+    assert len(entries(desk)) == 21
+    assert fold(desk, settings, 20 * DAY_S) == 11
+    assert len(entries(desk)) == 10, "no more went than were too many"
+
+
+def test_what_is_not_counted_yet_is_not_too_much(desk: Desk, spent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.reports.retention.BATCH", 4)
+    monkeypatch.setattr("gateway.reports.retention.COUNTS", 5)
+    assert fold(desk, Retention(max_entries=10), 20 * DAY_S) == 0, "20 of 25 are counted"
+    assert fold(desk, Retention(max_entries=10), 20 * DAY_S) == 15
+
+
+def test_nobody_folds_whose_gate_was_open_meanwhile(desk: Desk, spent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.reports.turns.LEASE_S", 0.0)
+    assert fold(desk, Retention()) == 0
     assert len(entries(desk)) == 25
 
 
-def test_a_worker_folds_again_and_again_and_gives_the_lock_back(
+def test_a_worker_folds_again_and_again_and_lets_readers_in(
     desk: Desk, spent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.reports.retention.EVERY_S", 0.01)
@@ -118,15 +150,15 @@ def test_a_worker_folds_again_and_again_and_gives_the_lock_back(
     monkeypatch.setattr(desk.store, "fold", folding)
 
     async def worked() -> None:
-        assert await desk.store.lock(LOCK, READERS, 60.0)
-        task = asyncio.create_task(
-            retention.run(desk.store, Retention(), "worker", lambda: time.time() + LATER_S), name="retention"
-        )
-        await asyncio.sleep(0.05)
-        assert await desk.store.journal(0.0, 1e12), "somebody reads"
-        await desk.store.lock(LOCK, READERS, 0)
+        async with Reading(desk.store):
+            task = asyncio.create_task(
+                retention.run(desk.store, Retention(), "worker", lambda: time.time() + LATER_S), name="retention"
+            )
+            await asyncio.sleep(0.05)
+            assert await desk.store.journal(0.0, 1e12), "somebody reads"
         await _until(lambda: desk.store.journal(0.0, 1e12, "", 1), wanted=False)
-        await _until(lambda: desk.store.lock(LOCK, "another", 60.0), wanted=True)
+        async with Reading(desk.store):
+            pass
         task.cancel()
 
     desk.run(asyncio.wait_for(worked(), 10))

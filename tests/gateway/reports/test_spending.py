@@ -7,9 +7,8 @@ import pytest
 
 from gateway.ledger.store import Entry, Fold
 from gateway.reports import spending
-from gateway.reports.spending import DAY_S, LOCK, READERS, Lock, of_entry, of_fold
-from tests.gateway.desk import Desk
-from translators.errors import LLMError
+from gateway.reports.spending import DAY_S, of_entry, of_fold
+from gateway.reports.turns import GATE
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC).timestamp()
 
@@ -29,8 +28,7 @@ class Shelf:
         return []
 
     async def lock(self, name: str, owner: str, ttl_s: float) -> bool:
-        assert name == LOCK
-        self.locks += 1
+        self.locks += name != GATE and ttl_s > 0
         return True
 
 
@@ -68,50 +66,6 @@ def test_what_cannot_leave_is_read_without_a_lock() -> None:
     asyncio.run(read(young, NOW - 6 * DAY_S, NOW))
     asyncio.run(read(old, NOW - 9 * DAY_S, NOW))
     assert (young.locks, old.locks) == (0, 1)
-
-
-def test_a_reader_waits_for_the_fold_and_gives_up_with_a_503(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.reports.spending.WAIT_S", 0.1)
-    assert desk.run(desk.store.lock(LOCK, "worker", 60.0))
-    with pytest.raises(LLMError) as refused:
-        desk.run(Lock(desk.store).take())
-    assert refused.value.status == 503
-    desk.run(desk.store.lock(LOCK, "worker", 0))
-    desk.run(Lock(desk.store).take())
-    assert not desk.run(desk.store.lock(LOCK, "worker", 60.0))
-
-
-class Clock:
-    """The reader's."""
-
-    now_s = 100.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
-def test_a_long_read_keeps_its_lock_and_one_that_slept_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, shelf = Clock(), Shelf()
-    monkeypatch.setattr("gateway.reports.spending.time", clock)
-    lock = Lock(shelf)  # type: ignore[arg-type]
-    asyncio.run(lock.take())
-    taken = []
-    for later_s in (10, 6, 10, 14):
-        clock.now_s += later_s
-        asyncio.run(lock.keep())
-        taken.append(shelf.locks)
-    assert taken == [1, 2, 2, 3], "it is taken again when half of its time is over"
-    clock.now_s += spending.LOCK_S + 1
-    with pytest.raises(LLMError, match="too slowly"):
-        asyncio.run(lock.keep())
-
-
-def test_all_readers_are_one_owner(desk: Desk) -> None:
-    first, second = Lock(desk.store), Lock(desk.store)
-    for lock in (first, second):
-        desk.run(lock.take())
-    desk.run(first.keep())
-    assert desk.run(desk.store.lock(LOCK, READERS, 0))
 
 
 def test_an_entry_and_a_fold_are_told_in_the_same_words() -> None:

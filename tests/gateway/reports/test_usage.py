@@ -11,7 +11,8 @@ import pytest
 from gateway.ledger.store import Bill, Entry
 from gateway.reports.report_forms import UsageQuery
 from gateway.reports.retention import fold
-from gateway.reports.spending import DAY_S, LOCK, READERS
+from gateway.reports.spending import DAY_S
+from gateway.reports.turns import GATE, Gate
 from gateway.reports.usage import report
 from gateway.settings import Retention
 from tests.gateway.desk import Desk, path_of, refusal
@@ -260,9 +261,10 @@ def folded(desk: Desk, entries: int) -> None:
     later = time.time() + 20 * DAY_S
     left = len(desk.get("/admin/usage")["entries"]) - entries
     settings = Retention(max_entries=left) if left else Retention(max_age="8d")
-    desk.run(desk.store.lock(LOCK, READERS, 0))
-    assert desk.run(fold(desk.store, settings, "worker", later)) == entries
-    desk.run(desk.store.lock(LOCK, "worker", 0))
+    gate = Gate(desk.store, "worker")
+    assert desk.run(gate.close())
+    assert desk.run(fold(desk.store, settings, gate, later)) == entries
+    desk.run(gate.open())
 
 
 def test_what_has_left_the_journal_is_in_every_sum(desk: Desk, spent: dict[str, Any], labelled: list[str]) -> None:
@@ -327,8 +329,21 @@ def test_others_are_served_while_a_long_report_is_made(
     assert turns > 7
 
 
-def test_a_report_waits_for_a_fold_and_no_fold_comes_between(desk: Desk, spent: dict[str, Any]) -> None:
-    assert desk.run(desk.store.lock(LOCK, "worker", 0.2))
+def test_a_report_waits_for_a_fold(desk: Desk, spent: dict[str, Any]) -> None:
+    assert desk.run(desk.store.lock(GATE, "worker", 0.2))
     assert desk.get("/admin/usage")["requests"] == 7
-    assert not desk.run(desk.store.lock(LOCK, "worker", 1.0)), "readers have it"
-    assert desk.get("/admin/usage")["requests"] == 7, "and share it"
+
+
+def test_no_fold_comes_between(desk: Desk, spent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.reports.turns.PATIENCE_S", 0.0)
+    closed, journal = [], desk.store.journal
+
+    async def reading(*given: Any) -> Any:
+        closed.append(await Gate(desk.store, "worker").close())
+        return await journal(*given)
+
+    monkeypatch.setattr(desk.store, "journal", reading)
+    assert desk.get("/admin/usage")["requests"] == 7
+    assert closed
+    assert not any(closed)
+    assert desk.run(Gate(desk.store, "worker").close()), "it is done"
