@@ -14,7 +14,7 @@ from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import Beat, Bill, Settled, Store, StoreDown
 
 REAPED = 100  # holds settled in one step, so that others have their turn
-REAP_S = 1.0  # between looks for holds whose lease is over, and for bills that wait in the spool
+REAP_S = 1.0  # well below rules.PAUSE_S; between looks for holds whose lease is over, and for bills that wait in the spool
 ADOPT_S = 10.0  # between looks for the bills of dead processes
 LAST_S = 2.0  # for the spool, when the process ends
 MARGIN = 5  # a request is stopped when a fifth of its lease is left
@@ -31,14 +31,12 @@ class Pulse:
         self._spool = spool
         self._checkpoint_s = checkpoint_s
         self._tasks: tuple[asyncio.Task[None], ...] = ()
-        self._reaped_s = 0.0
         self._adopted_s = 0.0
 
     def start(self) -> None:
         """Begin to beat."""
-        beating = asyncio.ensure_future(_for_ever(self.beat, self._checkpoint_s))
-        unspooling = asyncio.ensure_future(_for_ever(self.unspool, REAP_S))  # apart: leases do not wait for old bills
-        self._tasks = (beating, unspooling)
+        steps = ((self.beat, self._checkpoint_s), (self.reap, REAP_S), (self.unspool, REAP_S))
+        self._tasks = tuple(asyncio.ensure_future(_for_ever(step, pause_s)) for step, pause_s in steps)
 
     async def stop(self) -> None:
         """End, and have what waits in the spool taken once more if the store is there."""
@@ -52,14 +50,7 @@ class Pulse:
             log.warning("bills stay in the spool for the next start: %s", error)
 
     async def beat(self) -> None:
-        """Checkpoint and renew what is due; now and then reap and unspool."""
-        await self._renew()
-        now = self._now()
-        if now - self._reaped_s >= REAP_S:
-            self._reaped_s = now
-            await self._reap()
-
-    async def _renew(self) -> None:
+        """Checkpoint and renew what is due; stop what cannot be renewed in time."""
         sent_s, lease_s = self._now(), self._ledger.lease_s
         live = {id: hold for id, hold in self._ledger.live.items() if not hold.offline}
         beats = [beat for hold in live.values() if (beat := _beat(hold, sent_s, lease_s)) is not None]
@@ -86,14 +77,14 @@ class Pulse:
         for id in gone:
             _stop(live[id])
 
-    async def _reap(self) -> None:
-        """Only when the store has been there for a lease: after an outage everyone first renews what is theirs."""
+    async def reap(self) -> None:
+        """Settle the holds of dead workers. Only when the store has been there for a lease: after an outage everyone first renews what is theirs."""
         try:
             while reaped := await self._store.reap(REAPED, self._ledger.lease_s):
                 log.warning("%d requests whose worker was gone were settled at their last checkpoint", reaped)
                 if reaped < REAPED:
                     return
-                await self._renew()  # many died at once: ours must not follow
+                await asyncio.sleep(0)  # many died at once: ours must be renewed meanwhile
         except StoreDown:
             return  # the next beat tries again
 

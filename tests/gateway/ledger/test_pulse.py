@@ -118,7 +118,7 @@ async def test_a_capped_request_whose_lease_cannot_be_renewed_is_stopped_before_
 async def test_after_an_outage_everyone_first_renews_before_anyone_reaps(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.pulse.REAP_S", 0.0)
+    monkeypatch.setattr("gateway.ledger.pulse.REAP_S", 0.05)
     ledger, pulse = beating(desk)
     pulse.start()
     await desk.hold(ledger, "lost")
