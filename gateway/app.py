@@ -40,6 +40,7 @@ from translators.errors import LLMError
 
 CHAT = "/v1/chat/completions"
 OPEN_AGAIN_S = 1.0
+OPEN_S = 60.0
 ENDING_S = 10.0  # for the bills of requests that the end of the process cut off
 
 log = logging.getLogger("headgate")
@@ -147,11 +148,17 @@ async def _ended(running: Collection[asyncio.Task[None]]) -> None:
 
 
 async def _opened(store: Store) -> None:
-    """Open the store, and wait for one that is away: uvicorn ends all workers when one of them cannot start."""
+    """Open the store, and wait for one that is away: uvicorn ends all workers when one of them cannot start.
+
+    Raises StoreDown after OPEN_S: while a worker waits here it cannot be told to stop.
+    """
+    deadline = time.monotonic() + OPEN_S
     while True:
         try:
             return await store.open()
         except StoreDown as error:
+            if time.monotonic() > deadline:
+                raise
             log.warning("waiting for the store: %s", error)
             await asyncio.sleep(OPEN_AGAIN_S)
 

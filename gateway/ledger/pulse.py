@@ -14,7 +14,8 @@ from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import Beat, Bill, Settled, Store, StoreDown
 
 REAPED = 100  # holds settled in one step, so that others have their turn
-REAP_S = 1.0  # well below rules.PAUSE_S; between looks for holds whose lease is over, and for bills that wait in the spool
+# between looks for holds whose lease is over, and for bills in the spool; well below rules.PAUSE_S
+REAP_S = 1.0
 ADOPT_S = 10.0  # between looks for the bills of dead processes
 LAST_S = 2.0  # for the spool, when the process ends
 MARGIN = 5  # a request is stopped when a fifth of its lease is left
@@ -78,7 +79,8 @@ class Pulse:
             _stop(live[id])
 
     async def reap(self) -> None:
-        """Settle the holds of dead workers. Only when the store has been there for a lease: after an outage everyone first renews what is theirs."""
+        """Settle the holds of dead workers; only when the store has been there for a lease, since everyone first renews
+        what is theirs after an outage."""
         try:
             while reaped := await self._store.reap(REAPED, self._ledger.lease_s):
                 log.warning("%d requests whose worker was gone were settled at their last checkpoint", reaped)
