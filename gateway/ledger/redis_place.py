@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
+import hiredis
 from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
@@ -68,7 +69,9 @@ class Line:
         cancelled."""
         connection = self._connection
         try:
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            # redis-py packs in Python, at twenty times the cost
+            packed = b"".join([hiredis.pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]
+            await connection.send_packed_command(packed, check_health=False)
             return [await self._answer() for _ in commands]
         except (RedisError, OSError) as error:
             raise _lost(error) from error
