@@ -16,6 +16,7 @@ from translators.exchange import Json
 MAX_NAME = 256  # characters of an end user's name
 MAX_TAGS = 16
 MAX_TAG = 64  # characters
+MAX_PARTIES = 5_000  # that a worker keeps worked out
 MAX_KNOWN = 20_000  # records, and confirmations of them, that a worker keeps in mind
 TAGS = b"x-headgate-tags"
 
@@ -32,9 +33,19 @@ class Payers:
         self._offline_key_s = offline_key_s
         self._records: dict[Place, Record] = {}
         self._confirmed: dict[Standing, float] = {}
+        self._parties: dict[tuple[str, str | None, tuple[str, ...]], tuple[Holder, Parties]] = {}
 
-    def of(self, holder: Holder, end_user: str | None, tags: Sequence[str]) -> Parties:
+    def of(self, holder: Holder, end_user: str | None, tags: tuple[str, ...]) -> Parties:
         """Those of a request, as far as this worker knows."""
+        name = (holder.key.id, end_user, tags)
+        known = self._parties.get(name)
+        if known is None or known[0] is not holder:
+            if len(self._parties) >= MAX_PARTIES:  # callers choose the names of end users
+                self._parties.clear()
+            known = self._parties[name] = holder, self._found(holder, end_user, tags)
+        return known[1]
+
+    def _found(self, holder: Holder, end_user: str | None, tags: Sequence[str]) -> Parties:
         standings = [_standing(record) for record in holder.records]
         parties = [Party(f"{record.kind}:{record.id}", record) for record in holder.records]
         places: list[Place] = [("org", ORG)]
@@ -64,7 +75,8 @@ class Payers:
                 self._records.pop(place, None)
             else:
                 _keep(self._records, place, record)
-        return self.of(holder, end_user, tags)
+        self._parties.clear()  # others may pay by these records too
+        return self.of(holder, end_user, tuple(tags))
 
     def confirm(self, parties: Parties) -> None:
         """The store has just said that these records are as they are."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway.alerts import Alerts
 from gateway.ledger.lines import Lines
-from gateway.ledger.parties import Names, Parties, counters, meters
+from gateway.ledger.parties import Dues, Names, Parties, counters
 from gateway.ledger.refusals import refusal
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import (
@@ -122,7 +122,7 @@ class Ledger:
         """
         trying = _Trying(self, parties, wish)
         free = wish.ceiling(False).most <= 0  # what costs nothing waits for nobody
-        line = None if free or not self.waits else self._lines.before(trying.counters())
+        line = None if free or not self.waits else self._lines.before(trying.dues().counters)
         try:
             answer = Refused("held", line) if line else await trying.ask(1.0, False)
             if isinstance(answer, Refused) and answer.reason == "held" and self.waits:
@@ -131,9 +131,11 @@ class Ledger:
             if trying.parties.bounded or not self._trusts(trying.parties):
                 raise
             most = wish.ceiling(False).most
-            return Hold(wish.request_id, trying.parties, wish.names, trying.counters(), most, self.now(), offline=True)
+            return Hold(
+                wish.request_id, trying.parties, wish.names, trying.dues().counters, most, self.now(), offline=True
+            )
         if isinstance(answer, Refused):
-            raise refusal(answer, trying.meters())
+            raise refusal(answer, trying.dues().meters)
         self.live[wish.request_id] = answer
         return answer
 
@@ -244,11 +246,8 @@ class _Trying:
         self._ledger = ledger
         self._wish = wish
 
-    def counters(self) -> tuple[Counter, ...]:
-        return counters(self.parties.parties, self._wish.names, self._ledger.now())
-
-    def meters(self) -> tuple[Meter, ...]:
-        return meters(self.parties.parties, self._wish.names)
+    def dues(self) -> Dues:
+        return self.parties.dues(self._wish.names, self._ledger.now())
 
     async def ask(self, patience: float, crowded: bool) -> Hold | Refused:
         ledger, wish = self._ledger, self._wish
@@ -275,17 +274,17 @@ class _Trying:
         raise LLMError("unavailable", "The key kept changing while the request waited")
 
     def _made(self, patience: float, crowded: bool) -> Ask:
-        ceiling = self._wish.ceiling(patience < PRESSED)
+        ceiling, dues = self._wish.ceiling(patience < PRESSED), self.dues()
         return Ask(
             request_id=self._wish.request_id,
             standings=self.parties.standings,
-            counters=self.counters(),
+            counters=dues.counters,
             least_nanousd=ceiling.least,
             usual_nanousd=ceiling.usual,
             most_nanousd=ceiling.most,
             whole=ceiling.whole and not crowded,
             patient=patience > 0 and self._ledger.waits,
-            meters=self.meters(),
+            meters=dues.meters,
             tokens=ceiling.tokens,
             least_tokens=ceiling.least_tokens,
             lease_s=self._ledger.lease_s,

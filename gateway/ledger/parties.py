@@ -1,7 +1,9 @@
 """Who pays for a request, and what that makes it count against: records → counters, meters, standings."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from math import inf
 from typing import NamedTuple
 
 from gateway.ledger.store import Budget, Counter, Measure, Meter, Record, Standing
@@ -9,6 +11,7 @@ from gateway.ledger.windows import TOTAL, Window, window
 from gateway.prices.price_list import covers
 
 _MEASURES: tuple[Measure, ...] = ("rpm", "tpm", "rpd", "tpd", "parallel")
+MAX_MODELS = 256  # whose dues are kept, for the same parties
 
 Names = frozenset[str]  # of one model, see names_of
 
@@ -20,20 +23,32 @@ class Party(NamedTuple):
     record: Record
 
 
-class Parties(NamedTuple):
-    """Everyone who pays for a request, and what was read to know so."""
+class Dues(NamedTuple):
+    """What a request for one model counts against, from `since_s` until a window or the raise of a cap is over."""
+
+    counters: tuple[Counter, ...]
+    meters: tuple[Meter, ...]
+    since_s: float
+    until_s: float
+
+
+@dataclass(frozen=True)
+class Parties:
+    """Everyone who pays for a request, and what was read to know so. Stands for many requests: what follows from the
+    records is worked out once."""
 
     parties: tuple[Party, ...]
     standings: tuple[Standing, ...]
+    _dues: dict[Names, Dues] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
+    @cached_property
     def bounded(self) -> bool:
         """Whether any cap or limit stands over the request; soft ones do not."""
         return any(
             party.record.limits or any(not budget.soft for budget in party.record.budgets) for party in self.parties
         )
 
-    @property
+    @cached_property
     def counts_tokens(self) -> bool:
         """Whether any limit on tokens stands over the request."""
         return any(
@@ -42,6 +57,27 @@ class Parties(NamedTuple):
             for each in party.record.limits
             for limit in (each.tpm, each.tpd)
         )
+
+    def dues(self, names: Names, now_s: float) -> Dues:
+        """What a request that begins now counts against, for the model of these names."""
+        found = self._dues.get(names)
+        if found is None or not found.since_s <= now_s < found.until_s:
+            if len(self._dues) >= MAX_MODELS:  # callers choose their names, so far as routes have patterns
+                self._dues.clear()
+            found = self._dues[names] = self._worked_out(names, now_s)
+        return found
+
+    def _worked_out(self, names: Names, now_s: float) -> Dues:
+        ours = counters(self.parties, names, now_s)
+        ends = [each.end_s for each in ours if each.end_s]
+        raises = [
+            budget.raised_until
+            for party in self.parties
+            for budget in party.record.budgets
+            if now_s < budget.raised_until
+        ]
+        since_s = max((each.start_s for each in ours if each.end_s), default=-inf)
+        return Dues(ours, meters(self.parties, names), since_s, min([*ends, *raises], default=inf))
 
 
 @lru_cache(maxsize=4096)
