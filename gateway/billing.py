@@ -112,7 +112,9 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
     """`usage`, with an estimate where a provider left out, or had no time to say, what must have been used."""
     if complete and _believed(course, usage):
         return usage, False
-    usage = seen = replace(usage, cost_usd=None)  # what was charged by now, or for nothing, is not what is due
+    usage = seen = (
+        usage if usage.cost_usd is None else replace(usage, cost_usd=None)
+    )  # what was charged by now, or for nothing, is not what is due
     if not usage.prompt_tokens:
         if course.prompt_guess is None:  # asked at every checkpoint, and long prompts take their time
             course.prompt_guess = prompt_estimate(course.chat)
@@ -125,8 +127,10 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
 
 def _believed(course: Course, usage: Usage) -> bool:
     """Whether the provider's own figure stands in for what it may have left out: 0 is one only beside a count."""
+    if usage.cost_usd is None:
+        return False
     price = next((target.price for target in (course.target, *course.targets) if target is not None), None)
-    stated = nanousd(usage.cost_usd) if usage.cost_usd is not None else None
+    stated = nanousd(usage.cost_usd)
     counted = usage.prompt_tokens or usage.completion_tokens
     return price is not None and price.rates.trust_provider_cost and bool(stated or (stated == 0 and counted))
 

@@ -6,8 +6,15 @@ from typing import Literal, NamedTuple
 
 from gateway.ledger.hold import Ceiling
 from gateway.ledger.store import MAX_NANOUSD
-from gateway.prices.estimate import input_bound, map_search_bound, prediction_bound, search_bound, special_rates
-from gateway.prices.pricing import Extras, Price, Unpriced, affordable_output, ceiling
+from gateway.prices.estimate import (
+    input_bound,
+    map_search_bound,
+    prediction_bound,
+    search_bound,
+    special_rates,
+    text_alone,
+)
+from gateway.prices.pricing import Extras, Price, Slope, Unpriced, slope
 from gateway.routing import Target
 from translators.errors import LLMError
 from translators.exchange import Json
@@ -34,20 +41,22 @@ class Quote(NamedTuple):
     said: bool  # the length is bounded by the caller's own limit, or by the model
     at_s: float  # when it begins: which version of the price holds
     extras: Extras
+    slope: Slope | None  # None: not priced, or not completely
 
     def nanousd(self, output_tokens: int) -> int:
         """The most that answers of `output_tokens` each can cost. Raises Unpriced."""
-        if self.price is None:
-            return 0
-        output = output_tokens * self.choices + self.predicted_tokens
-        return ceiling(self.price, self.input_tokens, output, self.at_s, self.extras)
+        bound = self.slope or self._slope()
+        return 0 if bound is None else bound.nanousd(output_tokens * self.choices + self.predicted_tokens)
 
     def length(self, nanousd: int) -> int:
         """The longest answers, in tokens each, that `nanousd` covers."""
-        if self.price is None:
+        bound = self.slope or self._slope()
+        if bound is None:
             return self.output_tokens
-        output = affordable_output(self.price, nanousd, self.input_tokens, self.at_s, self.extras)
-        return max(0, output - self.predicted_tokens) // self.choices
+        return max(0, bound.output_tokens(nanousd) - self.predicted_tokens) // self.choices
+
+    def _slope(self) -> Slope | None:
+        return None if self.price is None else slope(self.price, self.input_tokens, self.at_s, self.extras)
 
 
 def quotes(
@@ -64,7 +73,8 @@ def quotes(
         try:
             if quote.price is None:
                 raise Unpriced(target.name, "anything")
-            quote.nanousd(quote.output_tokens)
+            if quote.slope is None:
+                quote.nanousd(quote.output_tokens)
         except Unpriced as error:
             missing = missing or str(error)
             if unpriced == "refuse":
@@ -78,7 +88,7 @@ def quotes(
 
 def _at_known_rates(quote: Quote) -> Quote:
     """`quote` without the rates that are missing: the bill counts what they were for at the dearest there is."""
-    plain = quote._replace(extras=Extras(quote.extras.tier, calls=quote.extras.calls))
+    plain = quote._replace(extras=Extras(quote.extras.tier, calls=quote.extras.calls), slope=None)
     try:
         plain.nanousd(plain.output_tokens)
     except Unpriced:
@@ -90,29 +100,41 @@ def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
     facts = target.endpoint.facts
     asked = asked_length(chat)
     apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
-    length = asked or facts.max_output_tokens
-    return Quote(
-        target=target,
-        price=target.price,
-        input_tokens=input_bound(chat, body_bytes, facts) * apart,
-        output_tokens=length or LONGEST_OUTPUT_TOKENS,
-        choices=chat.get("n") or 1,
-        predicted_tokens=prediction_bound(chat) * apart,
-        said=length is not None,
-        at_s=time.time(),
-        extras=Extras(
+    length, at_s = asked or facts.max_output_tokens, time.time()
+    tokens = input_bound(chat, body_bytes, facts) * apart
+    if text_alone(chat):
+        extras, predicted = Extras(chat.get("service_tier"), calls=apart), 0
+    else:
+        predicted = prediction_bound(chat) * apart
+        extras = Extras(
             chat.get("service_tier"),
             special_rates(chat),
             calls=apart,
             searches=search_bound(chat) * apart,
             map_searches=map_search_bound(chat) * apart,
-        ),
+        )
+    try:
+        bound = None if target.price is None else slope(target.price, tokens, at_s, extras)
+    except Unpriced:
+        bound = None
+    return Quote(
+        target=target,
+        price=target.price,
+        input_tokens=tokens,
+        output_tokens=length or LONGEST_OUTPUT_TOKENS,
+        choices=chat.get("n") or 1,
+        predicted_tokens=predicted,
+        said=length is not None,
+        at_s=at_s,
+        extras=extras,
+        slope=bound,
     )
 
 
 def asked_length(chat: Json) -> int | None:
     """The caller's own limit of the answer's length, in tokens; the higher of two, since a host may heed either."""
-    return max((chat[name] for name in LIMITS if chat.get(name)), default=None)
+    one, other = chat.get("max_completion_tokens"), chat.get("max_tokens")
+    return max(one, other) if one and other else one or other or None
 
 
 def limited(chat: Json, length: int | None) -> Json:
@@ -129,15 +151,16 @@ def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int, prompt
     `prompt_tokens` is what the prompt probably comes to, for limits on tokens.
     """
     said = asked_length(chat)
-    output_tokens = min(said or usual_output_tokens, max(quote.output_tokens for quote in found))
+    output_tokens = min(said or usual_output_tokens, max([quote.output_tokens for quote in found]))
 
     def dearest(output_tokens: int | None) -> int:
-        return max(quote.nanousd(min(output_tokens or quote.output_tokens, quote.output_tokens)) for quote in found)
+        bounds = [quote.nanousd(min(output_tokens or quote.output_tokens, quote.output_tokens)) for quote in found]
+        return min(max(bounds), MAX_NANOUSD)
 
     return Ceiling(
-        least=min(dearest(LEAST_OUTPUT_TOKENS), MAX_NANOUSD),
-        usual=min(dearest(usual_output_tokens), MAX_NANOUSD),
-        most=min(dearest(None), MAX_NANOUSD),
+        least=dearest(LEAST_OUTPUT_TOKENS),
+        usual=dearest(usual_output_tokens),
+        most=dearest(None),
         whole=said is not None,
         tokens=prompt_tokens + output_tokens * found[0].choices,
         least_tokens=prompt_tokens + min(LEAST_OUTPUT_TOKENS, output_tokens),

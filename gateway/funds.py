@@ -33,9 +33,14 @@ class Funds:
         model, key = course.chat["model"], parties.parties[0].record
         prompt_tokens = prompt_estimate(course.chat) if parties.counts_tokens else 0
 
+        known: dict[int, Ceiling] = {}
+
         def ceiling(pressed: bool) -> Ceiling:
             usual_tokens = gateway.usual.tokens(key.id, model, bounded=self._grows and not pressed)
-            return ceilings.highest(course.chat, quotes, usual_tokens, prompt_tokens)
+            found = known.get(usual_tokens)
+            if found is None:
+                found = known[usual_tokens] = ceilings.highest(course.chat, quotes, usual_tokens, prompt_tokens)
+            return found
 
         # a route is no way around a cap on a model: it counts by the target that is asked first as well
         names = names_of(model, course.targets[0].name)

@@ -41,6 +41,8 @@ def merged(answers: Sequence[Answer]) -> Answer:
 
 def summed(usages: Sequence[Usage]) -> Usage:
     """All of them in one; what is no count (tier, region) is the first's."""
+    if len(usages) == 1:
+        return usages[0]
     counts = {name: sum(getattr(usage, name) for usage in usages) for name in (*BILLED, *PREDICTED)}
     costs = [usage.cost_usd for usage in usages]
     told = None if None in costs else f"{sum(Decimal(cost or 0) for cost in costs):f}"

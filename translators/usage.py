@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 
@@ -55,7 +56,7 @@ class Usage:
 
     def buckets(self) -> dict[str, int]:
         """The billed buckets that are not empty, by field name."""
-        return {name: amount for name in BILLED if (amount := getattr(self, name))}
+        return {name: amount for name, amount in zip(BILLED, _amounts(self), strict=True) if amount}
 
     def to_openai(self) -> dict[str, Any]:
         """OpenAI's `usage` object (openai 3.52, types/completion_usage.py)."""
@@ -88,6 +89,7 @@ _NOT_BILLED = {
     *("service_tier", "region", "search_context", "cost_usd"),
 }
 BILLED = tuple(field.name for field in fields(Usage) if field.name not in _NOT_BILLED)
+_amounts = attrgetter(*BILLED)
 
 
 MOST_TOKENS = 10**9  # in one answer; a larger figure is nonsense
@@ -95,6 +97,8 @@ MOST_TOKENS = 10**9  # in one answer; a larger figure is nonsense
 
 def count(value: object) -> int:
     """A provider's token count (12.0 is 12); what is missing, negative, absurd or no number is 0, never a credit."""
+    if type(value) is int:
+        return value if 0 < value <= MOST_TOKENS else 0
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):

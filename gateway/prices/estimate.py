@@ -31,6 +31,23 @@ AUDIO_BYTES_PER_TOKEN_GUESS = 500
 _CLIENT_TOOLS = ("function", "custom")
 
 
+# Parameters that bring more than the text of messages, or are about another kind of answer.
+_BEYOND_TEXT = frozenset(
+    {"tools", "functions", "response_format", "web_search_options", "plugins", "prediction", "modalities"}
+    | {"cache_control"}
+)
+
+
+def text_alone(chat: Json) -> bool:
+    """Whether `chat` is surely no more than text, for text: no parts, tools, predictions or marks for a cache."""
+    if not _BEYOND_TEXT.isdisjoint(chat):
+        return False
+    for message in chat["messages"]:
+        if not isinstance(message.get("content"), str) or "audio" in message or "cache_control" in message:
+            return False
+    return True
+
+
 def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
     """The most prompt tokens that `chat` can come to, its body being `body_bytes` long; at most the model's context.
 
@@ -38,6 +55,8 @@ def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
     tools that read pages into the prompt) counts as the whole context.
     """
     context = facts.max_input_tokens or CONTEXT_TOKENS
+    if text_alone(chat):
+        return min(body_bytes + MESSAGE_TOKENS * len(chat["messages"]), context)
     if _server_tools(chat) or any(message.get("audio") for message in chat["messages"]):
         return context
     tokens = body_bytes + MESSAGE_TOKENS * len(chat["messages"])
@@ -89,7 +108,7 @@ def _plugged(chat: Json) -> int:
 
 # Extension parameters by which hosts search, sample or route at the caller's expense: xAI's and Perplexity's search,
 # OpenRouter's models and route (openrouter.ai/docs, api-reference), vLLM's best_of.
-UNBOUNDED = ("best_of", "data_sources", "models", "route", "search_parameters")
+UNBOUNDED = dict.fromkeys(("best_of", "data_sources", "models", "route", "search_parameters"))
 
 
 def unbounded(chat: Json) -> str | None:
@@ -97,6 +116,8 @@ def unbounded(chat: Json) -> str | None:
     plugins = chat.get("plugins")
     if plugins and not (isinstance(plugins, list) and len(plugins) == _plugged(chat)):
         return "plugins"
+    if UNBOUNDED.keys().isdisjoint(chat):
+        return None
     return next((name for name in UNBOUNDED if chat.get(name)), None)
 
 
@@ -136,16 +157,19 @@ def prompt_estimate(chat: Json) -> int:
     """About how many tokens the prompt of `chat` is."""
     tokens = 0
     for message in chat["messages"]:
-        tokens += MESSAGE_TOKENS // 4 + _tokens_in(recall.text_of(message.get("content")))
+        content = message.get("content")
+        tokens += MESSAGE_TOKENS // 4 + _tokens_in(content if isinstance(content, str) else recall.text_of(content))
         for call in message.get("tool_calls") or ():
             tokens += text_estimate(len(orjson.dumps(call)))
     for name in ("tools", "functions", "response_format"):
         if chat.get(name):
             tokens += text_estimate(len(orjson.dumps(chat[name])))
-    return tokens + sum(_media_estimate(part) for part, _ in parts(chat))
+    return tokens if text_alone(chat) else tokens + sum(_media_estimate(part) for part, _ in parts(chat))
 
 
 def _tokens_in(text: str) -> int:
+    if text.isascii():
+        return text_estimate(len(text))
     ascii_bytes = len(text.encode("ascii", "ignore"))
     return text_estimate(ascii_bytes) + len(text) - ascii_bytes
 

@@ -365,16 +365,41 @@ def _dearest(price: Price, sheets: list[Sheet], plain: Iterable[str], special: I
     return max(sheet[_AT[name]] or 0 for sheet in sheets for name in (*plain, *special))
 
 
-def ceiling(price: Price, input_tokens: int, output_tokens: int, at_s: float, extras: Extras = PLAIN) -> int:
-    """The most, in nano-USD, that a request can cost whose prompt and answer are at most these many tokens.
+class Slope(NamedTuple):
+    """The dearest that a request can come to by the length of its answer: a prompt with its fees, and each token."""
+
+    base_units: int
+    token_units: int
+
+    def nanousd(self, output_tokens: int) -> int:
+        """The most that answers of so many tokens in all can cost."""
+        return -(-(self.base_units + output_tokens * self.token_units) // _UNITS_PER_NANOUSD)
+
+    def output_tokens(self, nanousd: int) -> int:
+        """The longest answer that is within the amount; 0 when not even the prompt is."""
+        units = nanousd * _UNITS_PER_NANOUSD - self.base_units
+        if units < 0:
+            return 0
+        return min(units // self.token_units, UNLIMITED_TOKENS) if self.token_units else UNLIMITED_TOKENS
+
+
+def slope(price: Price, input_tokens: int, at_s: float, extras: Extras = PLAIN) -> Slope:
+    """What bounds the cost of a request whose prompt is at most these many tokens.
 
     Every token counts at the dearest rate that can apply: any size up to `input_tokens`; the plain tier and the one
     asked for; the account's region or, where it is not configured, any; any hour and search context; the version in
     force at `at_s` and any that begins soon after. Raises Unpriced.
     """
     peak = _peak(price, at_s, extras, input_tokens)
-    units = input_tokens * peak.input + output_tokens * peak.output + peak.fees(price, extras)
-    return -(-units // _UNITS_PER_NANOUSD)
+    return Slope(input_tokens * peak.input + peak.fees(price, extras), peak.output)
+
+
+def ceiling(price: Price, input_tokens: int, output_tokens: int, at_s: float, extras: Extras = PLAIN) -> int:
+    """The most, in nano-USD, that a request can cost whose prompt and answer are at most these many tokens: `slope`.
+
+    Raises Unpriced.
+    """
+    return slope(price, input_tokens, at_s, extras).nanousd(output_tokens)
 
 
 def affordable_output(price: Price, amount_nanousd: int, input_tokens: int, at_s: float, extras: Extras = PLAIN) -> int:
@@ -382,8 +407,4 @@ def affordable_output(price: Price, amount_nanousd: int, input_tokens: int, at_s
 
     Raises Unpriced.
     """
-    peak = _peak(price, at_s, extras, input_tokens)
-    units = amount_nanousd * _UNITS_PER_NANOUSD - input_tokens * peak.input - peak.fees(price, extras)
-    if units < 0:
-        return 0
-    return min(units // peak.output, UNLIMITED_TOKENS) if peak.output else UNLIMITED_TOKENS
+    return slope(price, input_tokens, at_s, extras).output_tokens(amount_nanousd)
