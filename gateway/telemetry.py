@@ -1,13 +1,19 @@
 """What the operator sees of a request: one log line."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import TextIO
 
 import orjson
 
 from gateway.ledger.store import Bill, Settled
 from translators.errors import LLMError
 
+KEPT_S = 0.05  # a log line, so that it is written with others
+MOST_LINES = 1000
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 log = logging.getLogger("headgate")
@@ -23,11 +29,59 @@ def log_level(env: Mapping[str, str]) -> str:
 
 def start(env: Mapping[str, str]) -> None:
     """Log lines to standard error, in every worker."""
-    logging.basicConfig(level=log_level(env), format="%(asctime)s %(levelname)s %(message)s")
+    lines = Lines()
+    lines.setFormatter(_Times("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=log_level(env), handlers=[lines])
+    # what no line of ours shows need not be found out (docs.python.org, logging howto, "Optimization")
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+class Lines(logging.StreamHandler[TextIO]):
+    """Standard error, written to a few times a second rather than at every line; at once from warnings on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line for a moment."""
+        self._lines.append(self.format(record) + self.terminator)
+        if record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES:
+            self.flush()
+        elif len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_later(KEPT_S, self.flush)
+            except RuntimeError:  # no loop runs here
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is kept; at the end of the process too, by logging.shutdown."""
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("".join(lines))
+            super().flush()
+
+
+class _Times(logging.Formatter):
+    """The date and time of a second are written out once."""
+
+    _second, _written = 0, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """As logging itself does without `datefmt`."""
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._written = second, time.strftime(self.default_time_format, time.localtime(second))
+        return f"{self._written},{int(record.msecs):03d}"
 
 
 def settled(bill: Bill, outcome: Settled) -> None:
     """One line for a request that was billed; a warning where it cost more than it held."""
+    level = logging.WARNING if outcome.overrun_nanousd or bill.unpriced else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     line = {
         "request_id": bill.request_id,
         "key_id": bill.key_id,
@@ -45,9 +99,7 @@ def settled(bill: Bill, outcome: Settled) -> None:
         line["unpriced"] = True
     if outcome.overrun_nanousd:
         line["overrun_nanousd"] = outcome.overrun_nanousd
-    level = logging.WARNING if outcome.overrun_nanousd or bill.unpriced else logging.INFO
-    if log.isEnabledFor(level):
-        log.log(level, "%s", orjson.dumps(line).decode())
+    log.log(level, "%s", orjson.dumps(line).decode())
 
 
 def unsettled(bill: Bill) -> None:
