@@ -5,12 +5,11 @@ Raw ASGI, since nothing may stand before a stream.
 
 import asyncio
 import logging
+import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -46,7 +45,7 @@ log = logging.getLogger("headgate")
 
 async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request; whatever goes wrong comes out as one clear error in OpenAI's shape."""
-    request_id = uuid4().hex
+    request_id = os.urandom(16).hex()
     client = Client(send, request_id)
     try:
         await _answer(gateway, scope, receive, client, request_id)
@@ -99,12 +98,12 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
             hold = await funds.take(parties)
             hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.past else None
             hold.lost = lambda: interruption.now(LLMError("unavailable", LOST, code=LEASE_LOST))
-            async with _no_longer_than(targets[0].total_s):
-                await first_answer(gateway, course, funds.carry_on)
-                if course.answer is None:
-                    growing = funds.growing()
-                    why = await relay(course, client, _headers(course, hold), settings.keepalive_s, growing)
-                    course.ended_by = why or ""
+            interruption.after(targets[0].total_s, lambda: _too_long(targets[0].total_s))
+            await first_answer(gateway, course, funds.carry_on)
+            if course.answer is None:
+                growing = funds.growing()
+                why = await relay(course, client, _headers(course, hold), settings.keepalive_s, growing)
+                course.ended_by = why or ""
         ending = "cut" if course.ended_by else "done"
     except HungUp:
         ending = "hung_up"
@@ -191,13 +190,8 @@ def _explanation(
     return orjson.dumps(told)
 
 
-@asynccontextmanager
-async def _no_longer_than(total_s: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(total_s):
-            yield
-    except TimeoutError:
-        raise LLMError("timeout", f"The request took longer than {total_s:g} s") from None
+def _too_long(total_s: float) -> LLMError:
+    return LLMError("timeout", f"The request took longer than {total_s:g} s")
 
 
 def _due(course: Course, hold: Hold, ending: str) -> Bill:
