@@ -13,9 +13,11 @@ from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from gateway import listing, telemetry
 from gateway.admin import http
@@ -84,6 +86,7 @@ def create_app(config: Config, store: Store) -> ASGIApp:
     rest = Starlette(
         routes=[*listing.routes, *http.routes],
         lifespan=lifespan,
+        middleware=[Middleware(ProxyHeadersMiddleware, os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1")],
         exception_handlers={
             HTTPException: _not_ours,
             LLMError: _told,

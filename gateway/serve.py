@@ -44,6 +44,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
         log_level="warning",
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # where they matter, app.py reads them: not in front of a stream
         timeout_graceful_shutdown=GRACE_S,
     )
 
