@@ -58,31 +58,62 @@ class Failure(Exception):
         self.elsewhere = isinstance(error, ELSEWHERE)
 
 
-class Line:
-    """One connection, logged in, its database chosen. Foreign errors end here."""
+_NO_MORE = object()
+
+
+class Line(asyncio.Protocol):
+    """One connection, logged in, its database chosen. Foreign errors end here.
+
+    redis-py connects, and logs in; from then on its socket is ours: its streams cost as much as all else on the way.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        writer = connection._writer
+        assert writer is not None  # noqa: S101 - it is connected
+        self._transport = writer.transport
+        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_NO_MORE)
+        self._answers: list[Any] = []
+        self._wanted = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._over: Lost | None = None
+        self._transport.set_protocol(self)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Each command's answer, or its Failure. Raises Lost; the line is of no more use then, or when this is
         cancelled."""
-        connection = self._connection
-        try:
-            # redis-py packs in Python, at twenty times the cost
-            packed = b"".join([hiredis.pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]
-            await connection.send_packed_command(packed, check_health=False)
-            return [await self._answer() for _ in commands]
-        except (RedisError, OSError) as error:
-            raise _lost(error) from error
+        if self._over is not None:
+            raise self._over
+        # redis-py packs in Python, at twenty times the cost
+        packed = b"".join([hiredis.pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]
+        self._wanted = len(commands)
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(packed)
+        await self._waiter
+        answers, self._answers = self._answers, []
+        return answers
 
-    async def _answer(self) -> Any:
+    def data_received(self, data: bytes) -> None:
         try:
-            return await self._connection.read_response()
-        except (Disconnected, Silent):
-            raise
-        except RedisError as error:
-            return Failure(error)
+            self._reader.feed(data)
+            while (answer := self._reader.gets()) is not _NO_MORE:
+                if isinstance(answer, (Disconnected, Silent)):  # a server that is still loading, and the like
+                    self._end(_lost(answer))
+                self._answers.append(Failure(answer) if isinstance(answer, RedisError) else answer)
+        except hiredis.ProtocolError as error:  # this is no Redis
+            self._end(Lost(str(error)))
+            self._transport.abort()
+            return
+        if self._waiter is not None and len(self._answers) >= self._wanted and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(Lost(f"Connection closed by server{f': {exc}' if exc else ''}.", again=True))
+
+    def _end(self, why: Lost) -> None:
+        self._over = self._over or why
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(self._over)
 
     async def close(self) -> None:
         await self._connection.disconnect(nowait=True)
