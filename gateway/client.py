@@ -86,6 +86,8 @@ def _too_large(limit: int) -> LLMError:
 
 
 def _value(value: str) -> bytes:
+    if value.isalnum() and value.isascii():  # most are a figure
+        return value.encode()
     return value.encode("latin-1", errors="replace").replace(b"\r", b" ").replace(b"\n", b" ")
 
 

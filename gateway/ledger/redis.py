@@ -299,8 +299,10 @@ class RedisStore:
 
     async def _send(self, batch: Sequence[Call]) -> Sequence[Any]:
         """A batch of script calls; a server that does not know a script yet (new, restarted) gets its text."""
-        demanded = self._wait if any(call.durable for call in batch) else None
+        demanded = self._wait if self._wait and any(call.durable for call in batch) else None
         answers = list(await self._door.pipeline([call.command() for call in batch], demanded))
+        if not any(map(_wrong, answers)):
+            return answers
         unknown = [at for at, answer in enumerate(answers) if unknown_script(answer)]
         again = await self._door.pipeline([batch[at].command(by_text=True) for at in unknown], demanded)
         for at, answer in zip(unknown, again, strict=True):
@@ -314,6 +316,10 @@ class RedisStore:
         for answer in await speak([call.command() for call in self._recent.calls()]):
             if error := failed(answer):
                 raise Lost(str(error))
+
+
+def _wrong(answer: Any) -> bool:
+    return isinstance(answer, Exception)
 
 
 def _level(meter: Meter, found: Any, now_s: float) -> Level:

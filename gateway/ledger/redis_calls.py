@@ -3,11 +3,11 @@
 A script is known to a server by the hash of its text, so that versions of Headgate run side by side on one store.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -25,16 +25,22 @@ from gateway.ledger.store import (
     Growth,
     Level,
     Live,
+    Meter,
     Record,
     Refused,
     Settled,
     Snapshot,
+    Standing,
     StoreDown,
     Sum,
 )
 
 LAYOUT = 2  # of the keys and what is in them
+MOST_SAME = 4096  # values whose arguments are kept
 KEPT_S = 90 * 86_400  # how long a counter stays after its window's end (sums.lua)
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Script(NamedTuple):
@@ -79,10 +85,55 @@ class Call:
     def command(self, by_text: bool = False) -> Sequence[Argument]:
         """As the server takes it; with its text for one that does not know it yet."""
         how, what = ("EVAL", self.script.text) if by_text else ("EVALSHA", self.script.sha)
-        return how, what, len(self.keys), *self.keys, *self.arguments
+        return (how, what, len(self.keys), *self.keys, *self.arguments)
 
 
 # --- money
+
+
+class Same(Generic[Given, Made]):
+    """What was made of values that come with one request after another: the same objects, so they are known by that."""
+
+    def __init__(self, make: Callable[[Given], Made]) -> None:
+        self._make = make
+        self._made: dict[int, tuple[Given, Made]] = {}
+
+    def of(self, given: Given) -> Made:
+        found = self._made.get(id(given))
+        if found is None or found[0] is not given:
+            if len(self._made) >= MOST_SAME:
+                self._made.clear()
+            found = self._made[id(given)] = given, self._make(given)
+        return found[1]
+
+
+def _of_standings(standings: Sequence[Standing]) -> Sequence[Argument]:
+    return [word for standing in standings for word in standing]
+
+
+def _of_counters(counters: Sequence[Counter]) -> Sequence[Argument]:
+    arguments: list[Argument] = []
+    for c in counters:
+        cap = "" if c.cap_nanousd is None else c.cap_nanousd
+        arguments += (c.name, c.window, repr(c.start_s), repr(c.end_s), cap, c.on_cap)
+    return arguments
+
+
+def _of_meters(meters: Sequence[Meter]) -> Sequence[Argument]:
+    return [word for m in meters for word in (m.scope, m.measure, m.limit)]
+
+
+def _names_of(counters: Sequence[Counter]) -> bytes:
+    return orjson.dumps([counter.name for counter in counters])
+
+
+def _places_of(counters: Sequence[Counter]) -> Sequence[Argument]:
+    return [word for counter in counters for word in (counter.name, counter.window, repr(counter.end_s))]
+
+
+_STANDINGS, _COUNTERS, _METERS = Same(_of_standings), Same(_of_counters), Same(_of_meters)
+_NAMES, _PLACES = Same(_names_of), Same(_places_of)
+_names, _placed = _NAMES.of, _PLACES.of
 
 
 def reserve(root: str, ask: Ask) -> Call:
@@ -90,14 +141,8 @@ def reserve(root: str, ask: Ask) -> Call:
         *(ask.request_id, ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd, int(ask.whole), int(ask.patient)),
         *(countable(ask.tokens), ask.least_tokens, ask.lease_s, ask.line, _names(ask.counters)),
         *(len(ask.standings), len(ask.counters), len(ask.meters)),
+        *(*_STANDINGS.of(ask.standings), *_COUNTERS.of(ask.counters), *_METERS.of(ask.meters)),
     ]
-    for standing in ask.standings:
-        arguments += standing
-    for c in ask.counters:
-        cap = "" if c.cap_nanousd is None else c.cap_nanousd
-        arguments += (c.name, c.window, repr(c.start_s), repr(c.end_s), cap, c.on_cap)
-    for m in ask.meters:
-        arguments += (m.scope, m.measure, m.limit)
     return Call(RESERVE, (root,), arguments, durable=True)
 
 
@@ -179,17 +224,6 @@ def restore(root: str, known: Known, lease_s: float) -> Call:
     ask = known.ask
     arguments: list[Argument] = [ask.request_id, known.nanousd, _names(ask.counters), known.taken, known.cost_nanousd]
     return Call(RESTORE, (root,), [*arguments, known.line, lease_s, known.tokens, *_placed(ask.counters)])
-
-
-def _names(counters: Sequence[Counter]) -> bytes:
-    return orjson.dumps([counter.name for counter in counters])
-
-
-def _placed(counters: Sequence[Counter]) -> Iterator[str]:
-    for counter in counters:
-        yield counter.name
-        yield counter.window
-        yield repr(counter.end_s)
 
 
 # --- keys, teams and the other holders of caps
