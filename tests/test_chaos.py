@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.chaos import outages, phases, staged
+from tests.chaos import outages, phases
+from tests.chaos.__main__ import staged
 from tests.chaos.checks import Figures
 from tests.chaos.stage import SHORT, Stage
 
