@@ -17,7 +17,10 @@ import pytest
 from tests.replay import Upstream, event_reply, json_reply
 from tests.running import Running, in_thread
 
-CALLS: dict[str, dict[str, float]] = {"a whole answer": {"redis": 396, "sqlite": 478}, "an event of a stream": {"redis": 30.5, "sqlite": 30.5}}
+CALLS: dict[str, dict[str, float]] = {
+    "a whole answer": {"redis": 396, "sqlite": 478},
+    "an event of a stream": {"redis": 30.5, "sqlite": 30.5},
+}
 SLACK = 1.25
 EVENTS = 60
 PAUSE_S = 0.004  # between events, so that each is read by itself
