@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import orjson
 
@@ -112,17 +113,18 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
     """`usage`, with an estimate where a provider left out, or had no time to say, what must have been used."""
     if complete and _believed(course, usage):
         return usage, False
-    usage = seen = (
-        usage if usage.cost_usd is None else replace(usage, cost_usd=None)
-    )  # what was charged by now, or for nothing, is not what is due
+    # what was charged by now, or for nothing, is not what is due
+    changes: dict[str, Any] = {} if usage.cost_usd is None else {"cost_usd": None}
+    guessed = not complete
     if not usage.prompt_tokens:
         if course.prompt_guess is None:  # asked at every checkpoint, and long prompts take their time
             course.prompt_guess = prompt_estimate(course.chat)
-        usage = replace(usage, input_tokens=course.prompt_guess)
+        changes["input_tokens"], guessed = course.prompt_guess, True
     if text_bytes and (not complete or not usage.completion_tokens):
         missing = ceil(text_bytes / course.bytes_per_token) - usage.completion_tokens
-        usage = replace(usage, output_tokens=usage.output_tokens + max(0, missing))
-    return usage, not complete or usage != seen
+        if missing > 0:
+            changes["output_tokens"], guessed = usage.output_tokens + missing, True
+    return (replace(usage, **changes) if changes else usage), guessed
 
 
 def _believed(course: Course, usage: Usage) -> bool:

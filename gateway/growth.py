@@ -22,7 +22,7 @@ LEAST_AHEAD = 64  # tokens that may be generated unseen before a cancellation ta
 MOST_AHEAD = 4096
 AHEAD_S = 0.25  # for a step of the hold and a cancellation, at the stream's own speed
 STEP = 256  # tokens
-NEAR = 16  # tokens before its limit, by estimate, from which a provider is watched that is believed to keep to it
+NEAR = 16  # tokens around a limit, by estimate: from so many before it a provider is watched, so many behind are let go
 FORGETFUL = 2  # times the caller's own limit, by estimate: a provider that has said so much does not heed it
 EndedBy = Literal["budget", "ledger_unavailable", "key_gone", "slow_client"]
 STORE_S = 0.25  # for the store to answer within a stream
@@ -84,11 +84,12 @@ class Growing:
         self._longest = min(told or quote.output_tokens, quote.output_tokens)
         self._owed = owed_nanousd  # of the hold, for attempts before this one
         self._bytes_per_token = bytes_per_token
-        self._most_bytes = round(self._longest * bytes_per_token)  # beyond this it has probably forgotten its limit
+        # beyond this it has probably forgotten its limit
+        self._most_bytes = round((self._longest + NEAR) * bytes_per_token)
         self._tolerated = FORGETFUL * self._longest if quote.said and told is None else 0
         self._began = time.perf_counter()
         self._covered = quote.length(hold.nanousd - owed_nanousd)
-        self._due = self._next_due(0) if seen else self._most_bytes - round(2 * NEAR * bytes_per_token)
+        self._due = self._next_due(0) if seen else round((self._longest - NEAR) * bytes_per_token)
 
     def due(self, output_bytes: int) -> bool:
         """Whether the hold must be looked at, now that so much has come."""
@@ -99,7 +100,7 @@ class Growing:
         return await (self._ahead_of(output_bytes) if self.seen else self._after(output_bytes))
 
     async def _ahead_of(self, output_bytes: int) -> bool:
-        if output_bytes >= self._most_bytes:
+        if output_bytes > self._most_bytes:
             self.ended_by = "budget"
             return False
         ahead = self._ahead(output_bytes)
@@ -115,7 +116,7 @@ class Growing:
         tokens = round(output_bytes / self._bytes_per_token)
         await self._grow(tokens, tokens + STEP)
         self._due = output_bytes + round(NEAR * self._bytes_per_token)
-        return tokens + NEAR <= max(self._covered, self._tolerated)
+        return tokens - NEAR <= max(self._covered, self._tolerated)
 
     def _next_due(self, ahead: int) -> int:
         """When what is covered will be nearly used up; where nothing longer may come, when it comes all the same."""

@@ -71,12 +71,17 @@ class Reply:
         Raises TimeoutError after `timeout_s` of silence when that is given, else LLMError("timeout") after the idle
         time; LLMError("bad_upstream", code "provider_cut_off") when the provider breaks off.
         """
-        try:
-            piece = await self._connection.read(self._idle_s if timeout_s is None else timeout_s)
-        except TimeoutError:
-            if timeout_s is not None:
-                raise
-            raise LLMError("timeout", f"The provider fell silent for {self._idle_s:g} s") from None
+        connection = self._connection
+        while (piece := connection.take()) is None:  # no coroutine below this one: each is resumed at every event
+            waiter, timer = connection.waiting(self._idle_s if timeout_s is None else timeout_s)
+            try:
+                await waiter
+            except TimeoutError:
+                if timeout_s is not None:
+                    raise
+                raise LLMError("timeout", f"The provider fell silent for {self._idle_s:g} s") from None
+            finally:
+                timer.cancel()
         self.received_bytes += len(piece)
         return piece
 
@@ -181,6 +186,11 @@ class Upstream:
             raise
         place.begun(protocol)
         return protocol, False
+
+
+@lru_cache(maxsize=1024)
+def _header_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 @lru_cache(maxsize=4096)
@@ -318,36 +328,37 @@ class _Connection(asyncio.Protocol):
                     self._place.ended(self, keep=False)
                     raise _Stale
                 raise _cut_off()
-            await self._wait(begun + first_byte_s - self._loop.time())
+            waiter, timer = self.waiting(begun + first_byte_s - self._loop.time())
+            try:
+                await waiter
+            finally:
+                timer.cancel()
         if self._error is not None:
             raise self._error
 
-    async def read(self, timeout_s: float) -> bytes:
-        """The next piece of the body, b"" at its end."""
-        while not self._pieces:
+    def take(self) -> bytes | None:
+        """What has come of the body; b"" at its end, None when nothing is there yet. Raises LLMError."""
+        pieces = self._pieces
+        if not pieces:
             if self._error is not None:
                 raise self._error
             if self.complete:
                 return b""
             if self._lost:
                 raise _cut_off()
-            await self._wait(timeout_s)
-        piece = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
+            return None
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         self._unread = 0
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         return piece
 
-    async def _wait(self, timeout_s: float) -> None:
+    def waiting(self, timeout_s: float) -> "tuple[asyncio.Future[None], asyncio.TimerHandle]":
+        """What is done once something happens, or fails after so many seconds; the timer is the caller's to end."""
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(timeout_s, _expire, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
+        return waiter, self._loop.call_later(timeout_s, _expire, waiter)
 
     def release(self) -> tuple[bytes, ...]:
         """Back to the pool when the exchange is complete and the provider keeps the connection; else cut.
@@ -414,7 +425,7 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_done:
             return  # a trailer
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self.headers[_header_name(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if self._head_done:  # a second answer behind the first: nobody asked for it

@@ -41,7 +41,7 @@ def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     alone = ask.most_nanousd <= free // 2 and not any(held for _, held, _ in left)
     if free >= ask.most_nanousd and (strict or ask.whole or alone):
         return Granted(ask.most_nanousd, afford)
-    want = ask.most_nanousd if strict else min(ask.most_nanousd, max(ask.usual_nanousd, free // SHARE))
+    want = ask.most_nanousd if strict else min(ask.most_nanousd, max(ask.usual_nanousd, free // SHARE, 1))
     if free >= want:
         return Granted(want, afford)
     if strict or free < ask.least_nanousd or free <= 0 or (ask.patient and free < afford):

@@ -34,7 +34,7 @@ local function grant(counters)
   if not free or most <= 0 then return most, afford end
   if afford < (strict and most or least) or afford <= 0 then return nil, 'over_budget', spent_out end
   if free >= most and (strict or whole or (alone and most <= math.floor(free / 2))) then return most, afford end
-  local want = strict and most or math.min(most, math.max(usual, math.floor(free / SHARE)))
+  local want = strict and most or math.min(most, math.max(usual, math.floor(free / SHARE), 1))
   if free >= want then return want, afford end
   if strict or free < least or free <= 0 or (patient and free < afford) then return nil, 'held', tightest end
   return free, afford
