@@ -7,6 +7,7 @@
     client, hang_up    the caller's end of the connection, and its going away
     keys, payers       the bearer token → a virtual key; whose caps and limits a request counts against
     routing            the model name → ordered targets (provider + upstream model)
+    bounded            what is kept in mind of what there may be any number of
     memory             signed reasoning of earlier turns, for clients that do not send it back
     ceilings           the most this request can cost, and how long its answer may be
     funds, growth      the request's hold: taken, raised for another attempt, grown with a stream

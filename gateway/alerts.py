@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import orjson
 
+from gateway.bounded import keep
 from gateway.fetch import post
 from gateway.ledger.store import Bill, Counter, Settled, Store, StoreDown
 
@@ -31,9 +32,7 @@ class Alerts:
             for soft in counter.softs_nanousd:
                 known = (counter.name, soft)
                 if soft <= spent and known not in self._told and len(self._under_way) < MOST_AT_ONCE:
-                    self._told[known] = None
-                    if len(self._told) > MOST_TOLD:
-                        del self._told[next(iter(self._told))]
+                    keep(self._told, known, None, MOST_TOLD)
                     task = asyncio.ensure_future(self._tell(bill, counter, soft, spent))
                     self._under_way.add(task)
                     task.add_done_callback(self._under_way.discard)

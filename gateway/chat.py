@@ -37,7 +37,6 @@ from translators.errors import LLMError
 from translators.exchange import Json
 from translators.registry import SIGNING
 
-LEASE_LOST = "ledger_unavailable"
 LOST = "The ledger could not be reached for too long: the hold of this request ran out under it"
 
 log = logging.getLogger("headgate")
@@ -97,7 +96,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         async with interruptible(receive, lambda: _linger_s(gateway, course)) as interruption:
             hold = await funds.take(parties)
             hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.past else None
-            hold.lost = lambda: interruption.now(LLMError("unavailable", LOST, code=LEASE_LOST))
+            hold.lost = lambda: interruption.now(LLMError("unavailable", LOST))
             interruption.after(targets[0].total_s, lambda: _too_long(targets[0].total_s))
             await first_answer(gateway, course, funds.carry_on)
             if course.answer is None:
@@ -112,7 +111,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         ending = "cancelled"  # the process is told to stop
         raise
     except LLMError as error:
-        ending = "lost" if error.code == LEASE_LOST else "failed"
+        ending = "lost" if error.kind == "unavailable" else "failed"  # no provider's error is of that kind
         course.failed(error)
         error.headers = {**_headers(course, funds.hold), **error.headers}
         if course.target is not None:

@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterable
 
+from gateway.bounded import keep
 from gateway.ledger.store import Holder, Record, Store, StoreDown
 from translators.errors import LLMError
 
@@ -62,9 +63,7 @@ class Keys:
             if holder is None:
                 self._cached.pop(name, None)
                 raise LLMError("authentication", f"The API key {masked(token)} is not known here")
-            if len(self._cached) >= MAX_CACHED:
-                self._cached.pop(next(iter(self._cached)))
-            self._cached[name] = (time.monotonic() + CACHE_S, holder)
+            keep(self._cached, name, (time.monotonic() + CACHE_S, holder), MAX_CACHED)
         _check(holder)
         return holder
 

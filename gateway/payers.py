@@ -5,9 +5,9 @@ record that is not there, and only when it says "stale" are they read again.
 """
 
 import time
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
+from gateway.bounded import keep
 from gateway.ledger.parties import Parties, Party
 from gateway.ledger.store import EVERYONE, ORG, Holder, Kind, Record, Standing, Store
 from translators.errors import LLMError
@@ -21,8 +21,6 @@ MAX_KNOWN = 20_000  # records, and confirmations of them, that a worker keeps in
 TAGS = b"x-headgate-tags"
 
 Place = tuple[Kind, str]
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 
 class Payers:
@@ -74,7 +72,7 @@ class Payers:
             if record is None:
                 self._records.pop(place, None)
             else:
-                _keep(self._records, place, record)
+                keep(self._records, place, record, MAX_KNOWN)
         self._parties.clear()  # others may pay by these records too
         return self.of(holder, end_user, tuple(tags))
 
@@ -83,7 +81,7 @@ class Payers:
         if self._offline_key_s:
             now = time.monotonic()
             for standing in parties.standings:
-                _keep(self._confirmed, standing, now)
+                keep(self._confirmed, standing, now, MAX_KNOWN)
 
     def trusts(self, parties: Parties) -> bool:
         """Whether the store has confirmed all of these within `offline_key_s`, so that it is not needed now."""
@@ -93,13 +91,6 @@ class Payers:
 
 def _standing(record: Record) -> Standing:
     return Standing(record.kind, record.id, record.version)
-
-
-def _keep(kept: dict[K, V], key: K, value: V) -> None:
-    kept.pop(key, None)  # so that the oldest stand first
-    kept[key] = value
-    if len(kept) > MAX_KNOWN:
-        del kept[next(iter(kept))]
 
 
 def end_user_of(chat: Json) -> str | None:

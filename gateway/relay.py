@@ -23,19 +23,15 @@ async def relay(
     Raises LLMError when the provider breaks off or falls silent.
     """
     await client.start(200, {**STREAM_HEADERS, **headers})
-    if growing is None or not growing.seen:
-        ended_by = await _relayed(course, client, keepalive_s, growing)
-        if ended_by is not None:
-            course.close()
-        return ended_by
-    behind = _Behind(client)
+    behind = _Behind(client) if growing is not None and growing.seen else None
     try:
-        ended_by = await _relayed(course, behind, keepalive_s, growing)
+        ended_by = await _relayed(course, behind or client, keepalive_s, growing)
         if ended_by is not None:
             course.close()  # first of all: what is generated from here on nobody pays for
         return ended_by
     finally:
-        behind.close()
+        if behind is not None:
+            behind.close()
 
 
 async def _relayed(

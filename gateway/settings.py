@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.ledger.windows import parse_duration
+from gateway.ledger.windows import UNIT_S, parse_duration
 from translators.outcomes import Unsupported
 from translators.registry import TRANSLATORS
 
@@ -205,7 +205,7 @@ def age_s(age: str) -> float:
         number, unit = parse_duration(age)
     except ValueError:
         raise ValueError(f"{age!r} is no duration of at most ten years, such as 400d") from None
-    return number * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "mo": 31 * 86_400.0}[unit]
+    return float(number * UNIT_S[unit])
 
 
 class Settings(_Written):

@@ -1,6 +1,6 @@
 """How long the answers of a key and model usually are, learned, so that a small cap serves many at once."""
 
-from typing import TypeVar
+from gateway.bounded import keep
 
 LEAST_TOKENS = 64
 LEAST_BOUND = 192  # tokens: room for a hold to grow in time, three times growth.LEAST_AHEAD
@@ -14,10 +14,6 @@ LESSONS = 10  # of as many answers the average is remembered, the guess at first
 FADE = 0.95  # of the longest one's lead over the present one, per answer
 SLACK = 64  # tokens that an answer may have beyond its bytes: its end, its calls
 MAX_KNOWN = 10_000  # pairs of key and model; the oldest are forgotten
-
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Usual:
@@ -48,23 +44,17 @@ class Usual:
     def learn(self, key_id: str, model: str, tokens: int, output_bytes: int) -> None:
         """An answer came to `tokens`, billed by the provider, and was `output_bytes` long (0: not counted)."""
         if output_bytes and tokens > output_bytes + SLACK:
-            _keep(self._unseen, model, None)
+            keep(self._unseen, model, None, MAX_KNOWN)
         elif output_bytes >= FEWEST_BYTES and tokens:
-            known, lessons = self._ratios.pop(model, (BYTES_PER_TOKEN, 1))
+            known, lessons = self._ratios.get(model, (BYTES_PER_TOKEN, 1))
             seen = min(max(output_bytes / tokens, LIKELY[0]), LIKELY[1])
             lessons = min(lessons + 1, LESSONS)
-            _keep(self._ratios, model, (known + (seen - known) / lessons, lessons))
+            keep(self._ratios, model, (known + (seen - known) / lessons, lessons), MAX_KNOWN)
         bound = max(tokens, output_bytes or round(BYTES_PER_TOKEN * tokens))
         for name in ((key_id, model), ("", model)):  # a key that is new here begins with what others have seen
-            before = self._longest.pop(name, (0.0, 0.0))
-            _keep(self._longest, name, (_faded(tokens, before[0]), _faded(bound, before[1])))
+            before = self._longest.get(name, (0.0, 0.0))
+            keep(self._longest, name, (_faded(tokens, before[0]), _faded(bound, before[1])), MAX_KNOWN)
 
 
 def _faded(now: float, before: float) -> float:
     return max(now, now + FADE * (before - now))
-
-
-def _keep(kept: dict[K, V], name: K, value: V) -> None:
-    kept[name] = value
-    if len(kept) > MAX_KNOWN:
-        del kept[next(iter(kept))]

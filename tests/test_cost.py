@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.replay import Upstream, event_reply, json_reply
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 CALLS: dict[str, dict[str, float]] = {
     "a whole answer": {"redis": 396, "sqlite": 478},
@@ -72,10 +72,7 @@ def calls() -> Iterator[Calls]:
 
 @pytest.fixture
 def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path, calls: Calls) -> Iterator[Running]:
-    routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=upstream.url))
-    pricing.write_text(PRICES)
-    with in_thread(routes, store_env, pricing) as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES, store_env, tmp_path) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.gateway.test_chat import ANSWER, COST, HELLO, PRICES, error_of
 from tests.replay import SILENCE, Upstream, json_reply
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 ROUTES = """
 providers:
@@ -25,16 +25,14 @@ routes:
   other: openai/small
 wait_s: 0
 """
+LARGE = "  large: {input: 2.5, output: 10, source: made, as_of: 2026-11-20}\n"
 ENOUGH = HELLO | {"max_tokens": 40}  # costs 350 µ$, and wants 420 to be free
 
 
 @pytest.fixture
 def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
-    routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=upstream.url))
-    pricing.write_text(PRICES + "  large: {input: 2.5, output: 10, source: made, as_of: 2026-11-20}\n")
     upstream.handler = lambda _: json_reply(200, ANSWER)
-    with in_thread(routes, store_env, pricing) as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES + LARGE, store_env, tmp_path) as running:
         yield running
 
 

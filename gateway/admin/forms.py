@@ -17,12 +17,11 @@ from pydantic import (
 )
 
 from gateway.admin.answers import iso
-from gateway.ledger.windows import parse_duration, parse_zone
+from gateway.ledger.windows import UNIT_S, parse_duration, parse_zone
 from gateway.virtual_keys import nanousd
 from translators.errors import LLMError
 
 MAX_GRACE_S = 366 * 86_400
-GRACE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def _moment(value: object) -> float:
@@ -70,7 +69,7 @@ def _zone(value: object) -> str:
 
 def _grace(value: object) -> float:
     found = re.fullmatch(r"(\d{1,9})([smhdw])", value) if isinstance(value, str) else None
-    if found is None or (seconds := int(found[1]) * GRACE_UNITS_S[found[2]]) > MAX_GRACE_S:
+    if found is None or (seconds := int(found[1]) * UNIT_S[found[2]]) > MAX_GRACE_S:
         raise ValueError('must be a duration such as "24h" or "0s", at most "366d"')
     return float(seconds)
 

@@ -1,6 +1,6 @@
 """What a worker does for its holds while they live (leases, checkpoints), and for those of dead workers (the reaper).
 
-One task a worker. A hold that is not renewed in time is settled by whoever notices, at its last checkpoint: so a
+A hold that is not renewed in time is settled by whoever notices, at its last checkpoint: so a
 worker that cannot reach the store stops its capped requests before that.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from gateway.ledger.hold import Hold, Ledger
 from gateway.ledger.journal import line
 from gateway.ledger.spool import Spool, SpoolFailed
-from gateway.ledger.store import Beat, Bill, Settled, Store, StoreDown
+from gateway.ledger.store import Beat, Store, StoreDown
 
 REAPED = 100  # holds settled in one step, so that others have their turn
 # between looks for holds whose lease is over, and for bills in the spool; well below rules.PAUSE_S
@@ -53,7 +53,7 @@ class Pulse:
     async def beat(self) -> None:
         """Checkpoint and renew what is due; stop what cannot be renewed in time."""
         sent_s, lease_s = self._now(), self._ledger.lease_s
-        live = {id: hold for id, hold in self._ledger.live.items() if not hold.offline}
+        live = dict(self._ledger.live)
         beats = [beat for hold in live.values() if (beat := _beat(hold, sent_s, lease_s)) is not None]
         if beats:
             try:
@@ -95,11 +95,8 @@ class Pulse:
         now = self._now()
         if self._spool.pending() or now - self._adopted_s >= ADOPT_S:
             self._adopted_s = now
-            if taken := await self._spool.replay(self._settle):
+            if taken := await self._spool.replay(self._ledger.settle_once):
                 log.warning("%d bills of the spool were taken by the store", taken)
-
-    async def _settle(self, bill: Bill) -> Settled:
-        return await self._ledger.settle_once(bill)
 
     @staticmethod
     def _now() -> float:

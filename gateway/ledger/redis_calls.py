@@ -37,7 +37,6 @@ from gateway.ledger.store import (
 
 LAYOUT = 2  # of the keys and what is in them
 MOST_SAME = 4096  # values whose arguments are kept
-KEPT_S = 90 * 86_400  # how long a counter stays after its window's end (sums.lua)
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")

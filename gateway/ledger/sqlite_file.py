@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 
 import orjson
 
-from gateway.ledger.store import Conflict, StoreDown
+from gateway.ledger.store import KEPT_S, Conflict, StoreDown
 
 SCHEMA = 2
 BUSY_S = 5.0  # how long to wait for another process's transaction
 RUNNING_S = 600  # a hold of schema 1 that is older is taken for a dead worker's
-KEPT_S = 90 * 86_400  # how long a counter stays after its window's end
 MOUNTS = "/proc/self/mounts"  # Linux alone has it
 FAR = {"9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
 BROKEN = {  # sqlite.org/rescode.html: the file may be another by now; the connection is made anew

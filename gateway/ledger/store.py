@@ -22,6 +22,7 @@ Measure = Literal["rpm", "tpm", "rpd", "tpd", "parallel"]
 MAX_NANOUSD = 9_000_000 * 10**9  # a Lua number counts exactly up to 2**53: nine million dollars
 MAX_TOKENS = 10**12  # of one request; both stores count to 2**63
 ORG = "default"  # the id of the one organisation of a store
+KEPT_S = 90 * 86_400  # how long a counter stays after its window's end; sums.lua has it too
 EVERYONE = "*"  # the id of the record that holds for every end user (or tag) without one of its own
 
 

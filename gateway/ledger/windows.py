@@ -16,7 +16,7 @@ TOTAL = "total"
 UTC = "UTC"
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(mo|[wdhms])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "mo": 31 * 86_400}  # a month at its longest
 _BEGINNING = {"s": "%Y-%m-%dT%H:%M:%S", "m": "%Y-%m-%dT%H:%M", "h": "%Y-%m-%dT%H", "d": "%Y-%m-%d", "w": "%Y-%m-%d"}
 _LONGEST_S = 10 * 366 * 86_400
 
@@ -46,7 +46,7 @@ def parse_duration(text: str) -> Duration:
             " write 1h, 1d, 1w, 1mo, 30d …"
         )
     number, unit = int(match[1]), match[2]
-    if number * _SECONDS.get(unit, 31 * 86_400) > _LONGEST_S:
+    if number * UNIT_S[unit] > _LONGEST_S:
         raise ValueError(f"budget_duration {text!r} is over ten years: leave it out (null) for a cap on the whole life")
     return Duration(number, unit)
 
@@ -71,7 +71,7 @@ def window(duration: str | None, now_s: float, zone: str = UTC) -> Window:
     number, unit = parse_duration(duration)
     if unit == "mo" or (number == 1 and unit in "dwh"):
         return _of_calendar(duration, number, unit, now_s, zone)
-    length_s = number * _SECONDS[unit]
+    length_s = number * UNIT_S[unit]
     start_s = int(now_s) // length_s * length_s
     beginning = time.strftime(_BEGINNING[unit], time.gmtime(start_s))
     return Window(f"{duration}:{beginning}", float(start_s), float(start_s + length_s))

@@ -1,6 +1,5 @@
 """The mock upstream and the load generator, against each other and against answers that are not good."""
 
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,8 +12,6 @@ from bench import answers, gateways, load
 from bench.answers import Dialect
 from bench.gateways import Gateway, Upstream
 from bench.processes import free_port
-
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the mock upstream and the load generator are C")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from gateway.attempts import Course
 from tests import replay
 from tests.gateway.test_chat import ANSWER, HELLO, PRICES
 from tests.replay import Upstream, event_reply, json_reply
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 from translators.errors import LLMError
 
 ROUTES = """
@@ -30,10 +30,8 @@ FINISH = CHUNK | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}
 
 @pytest.fixture
 def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[Running]:
-    (tmp_path / "routes.yaml").write_text(ROUTES.format(url=upstream.url))
-    (tmp_path / "pricing.yaml").write_text(PRICES)
     env = {"HEADGATE_DATA": str(tmp_path / "headgate.db")}
-    with in_thread(tmp_path / "routes.yaml", env, tmp_path / "pricing.yaml") as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES, env, tmp_path) as running:
         yield running
 
 

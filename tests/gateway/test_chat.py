@@ -12,7 +12,7 @@ import pytest
 
 from tests import replay
 from tests.replay import Reply, Upstream, event_reply, json_reply
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 ROUTES = """
 providers:
@@ -49,10 +49,7 @@ COST = "0.00035"  # 20·2.5 + 30·10 = 350 µ$
 
 @pytest.fixture
 def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
-    routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=upstream.url, down=replay.refused_url()))
-    pricing.write_text(PRICES)
-    with in_thread(routes, store_env, pricing) as running:
+    with configured(ROUTES.format(url=upstream.url, down=replay.refused_url()), PRICES, store_env, tmp_path) as running:
         yield running
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import cli
 from tests.replay import Upstream, recorded, recording
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 # output at 15 USD per million tokens: 100 are at most 1,500,000 nano-USD, and input comes on top at 3 a token
 PRICES = """
@@ -39,10 +39,8 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[Running]:
-    (tmp_path / "routes.yaml").write_text(ROUTES.format(url=upstream.url))
-    (tmp_path / "pricing.yaml").write_text(PRICES)
     env = {"HEADGATE_DATA": str(tmp_path / "ledger.db")}
-    with in_thread(tmp_path / "routes.yaml", env, tmp_path / "pricing.yaml") as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES, env, tmp_path) as running:
         yield running
 
 

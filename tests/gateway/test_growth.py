@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway.test_chat import CHUNK, FINISH, HELLO, PRICES
 from tests.replay import Reply, Request, Upstream, event_reply, json_reply
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 ROUTES = """
 providers:
@@ -43,10 +43,7 @@ def within(request: Request, count: int) -> Reply:
 
 @pytest.fixture
 def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
-    routes, pricing = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=upstream.url))
-    pricing.write_text(PRICES)
-    with in_thread(routes, store_env, pricing) as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES, store_env, tmp_path) as running:
         yield running
 
 

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 ROUTES = """
 providers:
@@ -28,9 +28,7 @@ models:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("listing")
-    (folder / "routes.yaml").write_text(ROUTES)
-    (folder / "pricing.yaml").write_text(PRICES)
-    with in_thread(folder / "routes.yaml", {"HEADGATE_DATA": str(folder / "l.db")}, folder / "pricing.yaml") as running:
+    with configured(ROUTES, PRICES, {"HEADGATE_DATA": str(folder / "l.db")}, folder) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from tests import replay
 from tests.gateway.test_attempts import FINISH, ROLE, SAY
 from tests.gateway.test_chat import ANSWER, COST, COUNT, HELLO, PRICES
 from tests.replay import Reply, Upstream, event_reply, json_reply
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 ROUTES = """
 providers:
@@ -28,10 +28,8 @@ drain_s: 2
 
 @pytest.fixture
 def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[Running]:
-    (tmp_path / "routes.yaml").write_text(ROUTES.format(url=upstream.url))
-    (tmp_path / "pricing.yaml").write_text(PRICES)
     env = {"HEADGATE_DATA": str(tmp_path / "headgate.db")}
-    with in_thread(tmp_path / "routes.yaml", env, tmp_path / "pricing.yaml") as running:
+    with configured(ROUTES.format(url=upstream.url), PRICES, env, tmp_path) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway.credentials.test_google import user
 from tests.replay import Reply, Request, Upstream, json_reply, recorded, recording
-from tests.running import Running, in_thread
+from tests.running import Running, configured
 
 ROUTES = """
 providers:
@@ -61,10 +61,9 @@ def google() -> Iterator[Google]:
 @pytest.fixture
 def gateway(google: Google, tmp_path: Path) -> Iterator[Running]:
     file = user(tmp_path, google.upstream.url)
-    routes, prices = tmp_path / "routes.yaml", tmp_path / "pricing.yaml"
-    routes.write_text(ROUTES.format(url=google.upstream.url, file=file), encoding="utf-8")
-    prices.write_text(PRICES, encoding="utf-8")
-    with in_thread(routes, {"HEADGATE_DATA": str(tmp_path / "h.db")}, prices) as running:
+    with configured(
+        ROUTES.format(url=google.upstream.url, file=file), PRICES, {"HEADGATE_DATA": str(tmp_path / "h.db")}, tmp_path
+    ) as running:
         yield running
 
 

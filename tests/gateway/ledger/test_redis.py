@@ -11,7 +11,7 @@ import redis
 from gateway.ledger import redis_calls as calls
 from gateway.ledger import redis_door as door
 from gateway.ledger.redis import RedisStore
-from gateway.ledger.store import Beat, Counter, Granted, Meter, Record, Settled, StoreDown
+from gateway.ledger.store import KEPT_S, Beat, Counter, Granted, Meter, Record, Settled, StoreDown
 from tests.gateway.ledger.cable import Cable
 from tests.gateway.ledger.requests import DIGEST, around_now, ask, bill, cap, growth, sums, with_key
 from tests.redis_server import caught_up, own_server, redis_cluster, redis_prefix, redis_sentinel, until
@@ -101,7 +101,7 @@ async def test_every_key_has_the_hash_tag_and_only_what_may_go_has_an_end(redis_
         mortal = {key.removeprefix(tag) for key in keys if client.ttl(key) > 0}
         kept = {"sums:key:k|1d:today", "meters:key:k|rpm", "meters:key:k|tpm"}
         assert mortal == kept | {"settled:spent", "memory:m", "lock:l"}
-        assert client.expiretime(f"{tag}sums:key:k|1d:today") == round(today.end_s + calls.KEPT_S)
+        assert client.expiretime(f"{tag}sums:key:k|1d:today") == round(today.end_s + KEPT_S)
 
 
 async def test_counters_that_are_long_past_leave_the_index(redis_url: str, prefix: str) -> None:
