@@ -1,7 +1,7 @@
 """How a request's ending becomes its bill: what was observed, priced; what was not reported, estimated."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Any
@@ -24,24 +24,30 @@ _COMPLETION = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "imag
 
 def owed(course: Course, ending: str) -> Owed:
     """What the present attempt costs as it stands. Nothing is due where no provider took the request."""
-    seen = [observed(lane, ending) for lane in course.lanes or (course,)]
-    used = [usage for usage, _ in seen if usage is not NOTHING]
+    used, guessed = [], False
+    for lane in course.lanes or (course,):
+        usage, estimated = observed(lane, ending)
+        guessed = guessed or estimated
+        if usage is not NOTHING:
+            used.append(usage)
     target = course.target
     if target is None or not used:
-        return Owed(NOTHING, 0, any(guessed for _, guessed in seen), False, "")
-    nanousd, unpriced, began_s = 0, target.price is None, time.time() - (time.perf_counter() - course.started)
-    if target.price is not None:
-        for each in used:  # by call: a prompt's size may decide its rate
-            nanousd_of_one, lacking = _priced(each, target.price, began_s)
-            nanousd, unpriced = nanousd + nanousd_of_one, unpriced or lacking
-    row = "" if target.price is None else target.price.named(began_s)
-    return Owed(summed(used), nanousd, any(guessed for _, guessed in seen), unpriced, row)
+        return Owed(NOTHING, 0, guessed, False, "")
+    if target.price is None:
+        return Owed(summed(used), 0, guessed, True, "")
+    nanousd, unpriced, began_s = 0, False, time.time() - (time.perf_counter() - course.started)
+    for each in used:  # by call: a prompt's size may decide its rate
+        nanousd_of_one, lacking = _priced(each, target.price, began_s)
+        nanousd, unpriced = nanousd + nanousd_of_one, unpriced or lacking
+    return Owed(summed(used), nanousd, guessed, unpriced, target.price.named(began_s))
 
 
 def bill(course: Course, hold: Hold, ending: str) -> Bill:
     """The bill of `course` as it stands, failed attempts that cost something included."""
-    parts = [*course.past, owed(course, ending)]
-    usage = summed([part.usage for part in parts]) if len(parts) > 1 else parts[0].usage
+    due = owed(course, ending)
+    if course.past:
+        due = _together([*course.past, due])
+    usage = due.usage
     target, key = course.target, hold.key
     now = time.perf_counter()
     return Bill(
@@ -49,14 +55,14 @@ def bill(course: Course, hold: Hold, ending: str) -> Bill:
         key_id=key.id,
         team_id=key.team_id,
         counters=hold.counters,
-        cost_nanousd=sum(part.nanousd for part in parts),
+        cost_nanousd=due.nanousd,
         usage=usage.buckets(),
         model=course.chat["model"],
         target=target.name if target is not None and (course.accepted or course.past) else "",
         ending=ending,
-        estimated=any(part.estimated for part in parts),
-        unpriced=any(part.unpriced for part in parts),
-        price=next((part.row for part in reversed(parts) if part.row), ""),
+        estimated=due.estimated,
+        unpriced=due.unpriced,
+        price=due.row,
         service_tier=usage.service_tier,
         region=usage.region,
         latency_ms=round((now - course.started) * 1000),
@@ -66,6 +72,17 @@ def bill(course: Course, hold: Hold, ending: str) -> Bill:
         end_user=course.end_user,
         tags=course.tags,
         tokens=usage.prompt_tokens + usage.completion_tokens,
+    )
+
+
+def _together(parts: Sequence[Owed]) -> Owed:
+    """What several attempts cost. The row is that of the last one that has any."""
+    return Owed(
+        usage=summed([part.usage for part in parts]),
+        nanousd=sum(part.nanousd for part in parts),
+        estimated=any(part.estimated for part in parts),
+        unpriced=any(part.unpriced for part in parts),
+        row=next((part.row for part in reversed(parts) if part.row), ""),
     )
 
 

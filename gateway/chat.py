@@ -64,7 +64,8 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
 async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Client, request_id: str) -> None:
     started = time.perf_counter()
     settings = gateway.config.settings
-    holder = await gateway.keys.holder(scope["headers"], fresh=explain.asked(scope))  # else the reserve looks
+    dry = explain.asked(scope)
+    holder = await gateway.keys.holder(scope["headers"], fresh=dry)  # else the reserve looks
     body = await read_body(scope, receive, settings.max_body_bytes)
     chat = chat_request.parse(body)
     _check_model(holder, chat["model"])
@@ -75,7 +76,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     _check_bounds(holder, parties, chat)
     remembered, more_bytes = await _remembered(gateway, holder, chat, targets)
     quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced)
-    if explain.asked(scope):
+    if dry:
         await client.whole(200, _explanation(gateway, holder, parties, chat, quotes, remembered), {})
         return
     course = Course(

@@ -28,7 +28,10 @@ NOT_FETCHED = Media("image/png", b"")  # stands for what would be fetched: a dry
 
 def asked(scope: Scope) -> bool:
     """Whether the request is to be explained and not sent: `?dry_run=1` or `=true`."""
-    given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("dry_run", [])
+    query = scope.get("query_string")
+    if not query:
+        return False
+    given = parse_qs(query.decode("latin-1")).get("dry_run", [])
     return bool(given) and given[-1].lower() in ("1", "true")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from typing import NamedTuple
 
 from gateway.config import Config
 from gateway.prices.price_list import Row, covers
@@ -49,8 +50,15 @@ def targets_for(
     Providers that are off are left out. Raises LLMError("not_found") for a name that leads nowhere, or to nobody who is
     on; the message then names the variables that are missing.
     """
-    name, route = _route(config, model)
-    named = [target.model for target in _ordered(config, route, choose)] + list(route.fallback)
+    way = _way(config, model)
+    return _resolved(config, way.name, model, way.ordered(choose) + way.fallback, unsupported)
+
+
+@lru_cache(maxsize=4096)
+def _resolved(
+    config: Config, name: str, model: str, named: tuple[str, ...], unsupported: Unsupported | None
+) -> tuple[Target, ...]:
+    """The targets spelled `named` in the route of this name, without those that are off."""
     found: list[Target] = []
     for spelled in dict.fromkeys(named):  # a fallback that is a target as well is asked once
         provider, _, upstream = spelled.partition("/")
@@ -90,7 +98,6 @@ def allowed(patterns: Sequence[str], model: str) -> bool:
     return not patterns or any(covers(pattern, model) for pattern in patterns)
 
 
-@lru_cache(maxsize=4096)
 def _route(config: Config, model: str) -> tuple[str, Route]:
     """The route for `model`, and its name ("" for a plain provider/model). Raises LLMError("not_found")."""
     routes = config.settings.routes
@@ -119,14 +126,29 @@ def _carried(name: str, model: str, upstream: str) -> str:
     return upstream.replace("*", model[len(before) : len(model) - len(after)])
 
 
-def _ordered(config: Config, route: Route, choose: float) -> tuple[Weighted, ...]:
-    """The route's targets that are on, the drawn one first; when all are off, all."""
-    on = tuple(target for target in route.targets if target.model.partition("/")[0] not in config.off)
-    if route.strategy == "ordered" or len(on) < 2:
-        return on or route.targets
-    ends = tuple(accumulate(target.weight for target in on))
-    drawn = min(bisect_right(ends, choose * ends[-1]), len(on) - 1)
-    return (on[drawn], *on[:drawn], *on[drawn + 1 :])
+class _Way(NamedTuple):
+    """A route as it is drawn from: the targets that are on, or all where none is, and where the share of each ends."""
+
+    name: str
+    targets: tuple[str, ...]
+    ends: tuple[float, ...]  # none where they are asked in order
+    fallback: tuple[str, ...]
+
+    def ordered(self, choose: float) -> tuple[str, ...]:
+        """The targets, the drawn one first."""
+        if not self.ends:
+            return self.targets
+        drawn = min(bisect_right(self.ends, choose * self.ends[-1]), len(self.targets) - 1)
+        return (self.targets[drawn], *self.targets[:drawn], *self.targets[drawn + 1 :])
+
+
+@lru_cache(maxsize=4096)
+def _way(config: Config, model: str) -> _Way:
+    name, route = _route(config, model)
+    on = [target for target in route.targets if target.model.partition("/")[0] not in config.off]
+    drawn = route.strategy != "ordered" and len(on) > 1
+    ends = tuple(accumulate(target.weight for target in on)) if drawn else ()
+    return _Way(name, tuple(target.model for target in on or route.targets), ends, route.fallback)
 
 
 @lru_cache(maxsize=4096)

@@ -78,8 +78,11 @@ def calls(chat: dict[str, Any], table: Table, endpoint: "Endpoint") -> int:
 
     Each is then of `chat` without its `n`.
     """
+    wanted: int = chat.get("n") or 1
+    if wanted == 1:
+        return 1
     apart = "n" in endpoint.drop or _one_by_one(chat, table["n"], endpoint.facts)
-    return (chat.get("n") or 1) if apart else 1
+    return wanted if apart else 1
 
 
 def _one_by_one(chat: dict[str, Any], outcome: Outcome, facts: "ModelFacts") -> bool:
