@@ -69,6 +69,24 @@ def request(
 
 def _body(chat: Json, endpoint: Endpoint) -> tuple[Json, tuple[Dropped, ...]]:
     dropped: dict[str, Dropped] = {}
+    if endpoint.drop or endpoint.rename:
+        body = _in_its_words(chat, endpoint, dropped)
+    else:
+        body = chat.copy()
+    body["model"] = endpoint.model
+    if chat.get("stream") and "stream_options" not in endpoint.drop:
+        if endpoint.stream_usage:
+            body["stream_options"] = {**(chat.get("stream_options") or {}), "include_usage": True}
+        elif body.pop("stream_options", None):
+            dropped["stream_options"] = Dropped("stream_options", _NO_WORD)
+    return body, tuple(dropped.values())
+
+
+_NO_WORD = "this provider does not take it"
+
+
+def _in_its_words(chat: Json, endpoint: Endpoint, dropped: dict[str, Dropped]) -> Json:
+    """`chat` as a host has it that names or lacks something; what it lacks and was asked for goes to `dropped`."""
     body: Json = {}
     for name, value in chat.items():
         renamed = endpoint.rename.get(name)
@@ -79,17 +97,8 @@ def _body(chat: Json, endpoint: Endpoint) -> tuple[Json, tuple[Dropped, ...]]:
             body.setdefault(name, value)  # under its newer name it may stand there already
         elif value is not None:
             body[renamed] = value
-    body["model"] = endpoint.model
     body["messages"] = _messages(chat["messages"], endpoint, dropped)
-    if chat.get("stream") and "stream_options" not in endpoint.drop:
-        if endpoint.stream_usage:
-            body["stream_options"] = {**(chat.get("stream_options") or {}), "include_usage": True}
-        elif body.pop("stream_options", None):
-            dropped["stream_options"] = Dropped("stream_options", _NO_WORD)
-    return body, tuple(dropped.values())
-
-
-_NO_WORD = "this provider does not take it"
+    return body
 
 
 def _messages(messages: list[Json], endpoint: Endpoint, dropped: dict[str, Dropped]) -> list[Json]:
