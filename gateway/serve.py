@@ -13,6 +13,7 @@ import uvicorn
 
 from gateway.config import load
 from gateway.first_run import Made, first_run
+from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
 from gateway.telemetry import log_level
 from translators.errors import LLMError
@@ -39,7 +40,8 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
         port=port,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
+        ws="none",
         access_log=False,
         log_level="warning",
         server_header=False,

@@ -19,6 +19,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.config import load
+from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
 
 ADMIN_KEY = "admin-key-of-the-tests"
@@ -74,7 +75,8 @@ def in_thread(routes: Path | None, env: Mapping[str, str], pricing: Path | None 
                 create_app(config, store_of(dict(env))),
                 log_config=None,
                 access_log=False,
-                http="httptools",
+                http=Connection,
+                ws="none",
                 loop="uvloop",
                 timeout_graceful_shutdown=1,
             )

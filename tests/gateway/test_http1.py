@@ -1,0 +1,233 @@
+"""HTTP towards the callers, on the wire: what a client reads, byte by byte, whatever the application sends."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from gateway.http1 import Connection
+
+LONG = 3_000_000  # bytes: beyond what sockets and the server keep
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers by its path."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            HUNG_UP.set()
+            return
+        body += message["body"]
+        if not message["more_body"]:
+            break
+
+    async def begin(status: int = 200, **headers: str) -> None:
+        lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+
+    async def say(data: bytes, more: bool = False) -> None:
+        await send({"type": "http.response.body", "body": data, "more_body": more})
+
+    match scope["path"]:
+        case "/whole":
+            await begin(content_length="5")
+            await say(b"whole")
+        case "/pieces":
+            await begin()
+            for piece in (b"one", b"", b"two"):
+                await say(piece, more=True)
+            await say(b"")
+        case "/none":
+            await begin(204)
+            await say(b"")
+        case "/echo":
+            await begin(content_length=str(len(body)))
+            await say(body)
+        case "/closes":
+            await begin(content_length="2", connection="close")
+            await say(b"ok")
+        case "/short":
+            await begin(content_length="9")
+            await say(b"short")
+        case "/injected":
+            await begin(content_length="2", x_a="b\r\nx-c: d")
+            await say(b"ok")
+        case "/late":
+            await asyncio.sleep(0.05)
+            await begin(content_length="4")
+            await say(b"late")
+        case "/waits":
+            await receive()
+            HUNG_UP.set()
+        case "/scope":
+            told = repr(
+                [scope[name] for name in ("method", "path", "raw_path", "query_string", "http_version")]
+            ).encode()
+            await begin(content_length=str(len(told)))
+            await say(told)
+
+
+HUNG_UP = threading.Event()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                ws="none",
+                loop="uvloop",
+                lifespan="off",
+                log_config=None,
+                date_header=False,
+                server_header=False,
+            )
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join(10)
+
+
+class Client:
+    """One connection, read as HTTP is read."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), 5)
+        self.file = self.socket.makefile("rb")
+
+    def send(self, line: str, body: bytes = b"", **headers: str) -> None:
+        lines = [line + (" HTTP/1.1" if "HTTP/" not in line else ""), "host: x"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        if body:
+            lines.append(f"content-length: {len(body)}")
+        self.socket.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+
+    def head(self) -> tuple[int, Mapping[str, str]]:
+        status = int(self.file.readline().split()[1])
+        headers = {}
+        while line := self.file.readline().decode().strip():
+            name, _, value = line.partition(": ")
+            headers[name] = value
+        return status, headers
+
+    def whole(self) -> tuple[int, bytes]:
+        status, headers = self.head()
+        if headers.get("transfer-encoding") != "chunked":
+            return status, self.file.read(int(headers.get("content-length", 0)))
+        body = b""
+        while size := int(self.file.readline(), 16):
+            body += self.file.read(size)
+            assert self.file.readline() == b"\r\n"
+        assert self.file.readline() == b"\r\n"
+        return status, body
+
+    def ended(self) -> bool:
+        return self.file.read() == b""
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[Client]:
+    made = Client(port)
+    yield made
+    made.socket.close()
+
+
+def test_one_connection_serves_one_request_after_another(client: Client) -> None:
+    for path, body in (("/whole", b"whole"), ("/pieces", b"onetwo"), ("/whole", b"whole")):
+        client.send(f"GET {path}")
+        assert client.whole() == (200, body)
+    client.send("GET /none")
+    assert client.head() == (204, {})
+    client.send("GET /whole")
+    assert client.whole() == (200, b"whole")
+
+
+def test_requests_sent_together_are_answered_in_order(client: Client) -> None:
+    client.socket.sendall(
+        b"".join(b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % path for path in (b"late", b"whole", b"pieces"))
+    )
+    assert [client.whole() for _ in range(3)] == [(200, b"late"), (200, b"whole"), (200, b"onetwo")]
+
+
+def test_a_head_request_gets_the_head_alone(client: Client) -> None:
+    client.send("HEAD /whole")
+    assert client.head()[1]["content-length"] == "5"
+    client.send("HEAD /pieces")
+    assert "transfer-encoding" not in client.head()[1]
+    client.send("GET /whole")
+    assert client.whole() == (200, b"whole")
+
+
+def test_a_body_of_any_size_comes_through_both_ways(client: Client) -> None:
+    sent = bytes(range(256)) * (LONG // 256)
+    threading.Thread(target=lambda: client.send("POST /echo", sent)).start()
+    assert client.whole() == (200, sent)
+
+
+def test_a_client_that_waits_to_be_told_is_told_to_go_on(client: Client) -> None:
+    client.socket.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    assert client.head() == (100, {})
+    client.socket.sendall(b"ok")
+    assert client.whole() == (200, b"ok")
+
+
+@pytest.mark.parametrize(
+    ("line", "headers"), [("GET /closes", {}), ("GET /whole", {"connection": "close"}), ("GET /whole HTTP/1.0", {})]
+)
+def test_the_connection_ends_where_either_side_says_so(client: Client, line: str, headers: Mapping[str, str]) -> None:
+    client.send(line, b"", **headers)
+    assert client.head()[1]["connection"] == "close"
+    assert client.file.read() in (b"ok", b"whole")
+
+
+def test_what_the_application_sees(client: Client) -> None:
+    client.send("PUT /scope?a=%20b&c")
+    assert client.whole()[1] == repr(["PUT", "/scope", b"/scope", b"a=%20b&c", "1.1"]).encode()
+    client.send("GET /%73cope")
+    assert client.whole()[1] == repr(["GET", "/scope", b"/%73cope", b"", "1.1"]).encode()
+    client.send("GET http://x/scope?d#e")
+    assert client.whole()[1] == repr(["GET", "/scope", b"/scope", b"d", "1.1"]).encode()
+
+
+def test_a_header_cannot_be_smuggled_in(client: Client) -> None:
+    client.send("GET /injected")
+    status, headers = client.head()
+    assert (status, "x-c" in headers) == (500, False)
+
+
+def test_an_answer_that_is_not_what_was_promised_is_cut(client: Client) -> None:
+    client.send("GET /short")
+    assert client.file.read() in (b"",)
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"nonsense\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"GET http://[x/ HTTP/1.1\r\n\r\n"]
+)
+def test_what_is_no_http_is_told_so(client: Client, nonsense: bytes) -> None:
+    client.socket.sendall(nonsense)
+    assert client.head()[0] == 400
+
+
+def test_an_upgrade_is_not_taken_up(client: Client) -> None:
+    client.send("GET /whole", connection="upgrade", upgrade="websocket")
+    assert client.whole() == (200, b"whole")
+
+
+def test_the_application_hears_of_a_hang_up(client: Client) -> None:
+    HUNG_UP.clear()
+    client.send("GET /waits")
+    client.socket.shutdown(socket.SHUT_RDWR)
+    assert HUNG_UP.wait(2)
