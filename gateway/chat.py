@@ -122,6 +122,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         course.close()
         if funds.hold is not None:
             due = _due(course, funds.hold, ending)
+            funds.hold.progress = funds.hold.lost = None  # no cycle: what a request was made of goes when it ends
             await _settle(gateway, due, offline=funds.hold.offline)
     _learn(gateway, course, hold, due)
     if kept := course.remember:

@@ -70,6 +70,7 @@ class interruptible:  # a word of the language here: async with interruptible(â€
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._watch.close()
+        del self._watch  # it knows `_gone`: as a cycle it would keep all of the request for the garbage collector
         self._interruption.close()
         if (reason := self._interruption.over(error)) is not None:
             raise reason from None
