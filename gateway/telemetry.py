@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import TextIO
 
 import orjson
 
@@ -29,25 +29,34 @@ def log_level(env: Mapping[str, str]) -> str:
 
 def start(env: Mapping[str, str]) -> None:
     """Log lines to standard error, in every worker."""
-    lines = Lines()
-    lines.setFormatter(_Times("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=log_level(env), handlers=[lines])
+    logging.basicConfig(level=log_level(env), handlers=[LINES])
     # what no line of ours shows need not be found out (docs.python.org, logging howto, "Optimization")
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-class Lines(logging.StreamHandler[TextIO]):
+class Lines(logging.Handler):
     """Standard error, written to a few times a second rather than at every line; at once from warnings on."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         self._lines: list[str] = []
+        self._second, self._written = 0, ""  # the date and time of a second are written out once
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the line for a moment."""
-        self._lines.append(self.format(record) + self.terminator)
-        if record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES:
+        """As logging asks for it."""
+        self.add(self.format(record), record.created)
+        if record.levelno >= logging.WARNING:
+            self.flush()
+
+    def add(self, line: str, at_s: float) -> None:
+        """Keep `line` for a moment, with its time before it."""
+        second = int(at_s)
+        if second != self._second:
+            self._second, self._written = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        self._lines.append(f"{self._written},{int((at_s - second) * 1000):03d} {line}\n")
+        if len(self._lines) >= MOST_LINES:
             self.flush()
         elif len(self._lines) == 1:
             try:
@@ -60,21 +69,11 @@ class Lines(logging.StreamHandler[TextIO]):
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
             if lines:
-                self.stream.write("".join(lines))
-            super().flush()
+                sys.stderr.write("".join(lines))
+                sys.stderr.flush()
 
 
-class _Times(logging.Formatter):
-    """The date and time of a second are written out once."""
-
-    _second, _written = 0, ""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """As logging itself does without `datefmt`."""
-        second = int(record.created)
-        if second != self._second:
-            self._second, self._written = second, time.strftime(self.default_time_format, time.localtime(second))
-        return f"{self._written},{int(record.msecs):03d}"
+LINES = Lines()
 
 
 def settled(bill: Bill, outcome: Settled) -> None:
@@ -99,7 +98,11 @@ def settled(bill: Bill, outcome: Settled) -> None:
         line["unpriced"] = True
     if outcome.overrun_nanousd:
         line["overrun_nanousd"] = outcome.overrun_nanousd
-    log.log(level, "%s", orjson.dumps(line).decode())
+    text = orjson.dumps(line).decode()
+    if level == logging.INFO:  # one for every request: logging's own way there costs more than all of the line
+        LINES.add(f"INFO {text}", time.time())
+    else:
+        log.warning("%s", text)
 
 
 def unsettled(bill: Bill) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -12,12 +14,25 @@ from gateway.ledger.store import Bill, Settled
 BILL = Bill("r1", "key_1", None, (), 350, {"input_tokens": 3}, "small", "openai/small", "done")
 
 
-def test_a_bill_is_one_line_of_json(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bill_is_one_line_of_json(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "headgate"):
         telemetry.settled(BILL, Settled(True, 0))
-    (record,) = caplog.records
-    assert record.levelno == logging.INFO
-    assert json.loads(record.getMessage())["cost_nanousd"] == 350
+    date, clock, level, line = capsys.readouterr().err.strip().split(" ", 3)
+    datetime.fromisoformat(f"{date} {clock}")
+    assert (level, json.loads(line)["cost_nanousd"]) == ("INFO", 350)
+
+
+def test_no_line_where_the_level_is_above_it(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "headgate"):
+        telemetry.settled(BILL, Settled(True, 0))
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_of_logging_look_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.LINES.handle(logging.LogRecord("x", logging.ERROR, "", 0, "said %s", ("this",), None))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR said this\n", capsys.readouterr().err)
 
 
 def test_an_overrun_and_a_missing_price_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
