@@ -151,21 +151,22 @@ def usage_of(answer: Json) -> Usage | None:
     told = answer.get("usage") or _object(answer, "x_groq").get("usage")
     if not isinstance(told, dict) or not told:
         return None
-    reads, made = _object(told, "prompt_tokens_details"), _object(told, "completion_tokens_details")
-    reasoning = count(made.get("reasoning_tokens")) or count(told.get("reasoning_tokens"))
-    audio = count(reads.get("audio_tokens"))
-    prompt, completion = _totals(told, audio, reasoning)
+    counted = _counted(told)
+    reads, made = _counted(told.get("prompt_tokens_details")), _counted(told.get("completion_tokens_details"))
+    reasoning = made.get("reasoning_tokens") or counted.get("reasoning_tokens", 0)
+    audio = reads.get("audio_tokens", 0)
+    prompt, completion = _totals(counted, audio, reasoning, "market_cost" in told)
 
-    cached = min(prompt, count(reads.get("cached_tokens")) or _first(told, _CACHED))
-    written = min(prompt - cached, _first(reads, _WRITTEN) or _first(told, _WRITTEN))
+    cached = min(prompt, reads.get("cached_tokens") or _first(counted, _CACHED))
+    written = min(prompt - cached, _first(reads, _WRITTEN) or _first(counted, _WRITTEN))
     audio = min(audio, prompt)
     cached_audio = min(cached, max(0, cached + written + audio - prompt))  # what fits nowhere else was in the cache
     audio -= cached_audio
     reasoning = min(reasoning, completion)
-    spoken = min(count(made.get("audio_tokens")), completion - reasoning)
-    drawn = min(count(made.get("image_tokens")), completion - reasoning - spoken)
+    spoken = min(made.get("audio_tokens", 0), completion - reasoning)
+    drawn = min(made.get("image_tokens", 0), completion - reasoning - spoken)
     tier, context = answer.get("service_tier") or told.get("service_tier"), told.get("search_context_size")
-    searches = _object(told, "server_tool_use").get("web_search_requests")
+    searches = _counted(told.get("server_tool_use")).get("web_search_requests")
     return Usage(
         input_tokens=max(0, prompt - cached - written - audio),
         cache_read_tokens=cached - cached_audio,
@@ -176,10 +177,10 @@ def usage_of(answer: Json) -> Usage | None:
         reasoning_tokens=reasoning,
         audio_output_tokens=spoken,
         image_output_tokens=drawn,
-        citation_tokens=count(told.get("citation_tokens")),
-        web_searches=count(searches) or count(told.get("num_search_queries")),
-        accepted_prediction_tokens=count(made.get("accepted_prediction_tokens")),
-        rejected_prediction_tokens=count(made.get("rejected_prediction_tokens")),
+        citation_tokens=counted.get("citation_tokens", 0),
+        web_searches=searches or counted.get("num_search_queries", 0),
+        accepted_prediction_tokens=made.get("accepted_prediction_tokens", 0),
+        rejected_prediction_tokens=made.get("rejected_prediction_tokens", 0),
         service_tier=tier if isinstance(tier, str) else "",
         search_context=context if isinstance(context, str) else "",
         cost_usd=_cost(told),
@@ -193,14 +194,24 @@ def _later(before: Usage, usage: Usage) -> Usage:
     return replace(before, cost_usd=before.cost_usd if usage.cost_usd is None else usage.cost_usd)
 
 
-def _totals(told: Json, audio: int, reasoning: int) -> tuple[int, int]:
-    """All that was read and all that was generated; what a host counts outside of both shows in its total."""
-    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
-    missing = count(told.get("total_tokens")) - prompt - completion
-    if count(told.get("citation_tokens")):
+def _counted(told: object) -> dict[str, int]:
+    """What of `told`, an object or nothing, is a count above 0."""
+    if not isinstance(told, dict):
+        return {}
+    return {name: amount for name, value in told.items() if value is not None and (amount := count(value))}
+
+
+def _totals(counted: Mapping[str, int], audio: int, reasoning: int, apart: bool) -> tuple[int, int]:
+    """All that was read and all that was generated; what a host counts outside of both shows in its total.
+
+    `apart`: a host that counts reasoning nowhere, where it is more than what was generated.
+    """
+    prompt, completion = counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0)
+    missing = counted.get("total_tokens", 0) - prompt - completion
+    if "citation_tokens" in counted:
         return prompt, completion + reasoning
     if missing <= 0:
-        return prompt, completion + (reasoning if "market_cost" in told and reasoning > completion else 0)
+        return prompt, completion + (reasoning if apart and reasoning > completion else 0)
     if missing in (audio, audio + reasoning):
         prompt, missing = prompt + audio, missing - audio
     return prompt, completion + missing  # unexplained, it was generated and not shown
@@ -211,6 +222,8 @@ def _cost(told: Json) -> str | None:
     cost = told.get("cost")
     if isinstance(cost, dict):
         cost = cost.get("total_cost")
+    if cost is None and "cost_in_usd_ticks" not in told:
+        return None
     if ticks := _amount(told.get("cost_in_usd_ticks"), 10**10):
         return f"{ticks.scaleb(-10):f}"
     charged, owed = _amount(cost), Decimal(0)
@@ -236,8 +249,11 @@ def _object(told: Json, name: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _first(told: Json, names: Iterable[str]) -> int:
-    return next((found for name in names if (found := count(told.get(name)))), 0)
+def _first(counted: Mapping[str, int], names: Iterable[str]) -> int:
+    for name in names:
+        if name in counted:
+            return counted[name]
+    return 0
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
