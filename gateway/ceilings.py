@@ -152,15 +152,16 @@ def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int, prompt
     """
     said = asked_length(chat)
     output_tokens = min(said or usual_output_tokens, max([quote.output_tokens for quote in found]))
-
-    def dearest(output_tokens: int | None) -> int:
-        bounds = [quote.nanousd(min(output_tokens or quote.output_tokens, quote.output_tokens)) for quote in found]
-        return min(max(bounds), MAX_NANOUSD)
-
+    least = usual = most = 0
+    for quote in found:
+        longest = quote.output_tokens
+        least = max(least, quote.nanousd(min(LEAST_OUTPUT_TOKENS, longest)))
+        usual = max(usual, quote.nanousd(min(usual_output_tokens, longest)))
+        most = max(most, quote.nanousd(longest))
     return Ceiling(
-        least=dearest(LEAST_OUTPUT_TOKENS),
-        usual=dearest(usual_output_tokens),
-        most=dearest(None),
+        least=min(least, MAX_NANOUSD),
+        usual=min(usual, MAX_NANOUSD),
+        most=min(most, MAX_NANOUSD),
         whole=said is not None,
         tokens=prompt_tokens + output_tokens * found[0].choices,
         least_tokens=prompt_tokens + min(LEAST_OUTPUT_TOKENS, output_tokens),

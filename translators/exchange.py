@@ -7,7 +7,8 @@
     error(status, headers, body) -> LLMError                         the provider's refusal → ours
     Decoder(context, created, request_id)                            the provider's stream → OpenAI's
 
-All are pure: no I/O, no clock, no randomness. `request` never changes `chat`, since a retry translates it again.
+All are pure: no I/O, no clock, no randomness. `request` never changes `chat`, since a retry translates it again. What
+is made anew for each request is a dataclass that is not frozen: making a frozen one costs three times as much.
 """
 
 from collections.abc import Mapping
@@ -78,7 +79,7 @@ class Media(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """What the answer's side must know of the request."""
 
@@ -90,7 +91,7 @@ class Context:
     function_call: bool = False  # asked with the deprecated `functions`: the call is handed out as `function_call`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamRequest:
     """Always a POST. `dropped` is what the provider has no word for, to be reported to the client."""
 
@@ -101,7 +102,7 @@ class UpstreamRequest:
     dropped: tuple[Dropped, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer: the body for the client as JSON bytes, what it used, and what to remember of it.
 

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens by what they are billed as. No token is in two buckets; none is negative.
 
