@@ -69,10 +69,7 @@ def request(
 
 def _body(chat: Json, endpoint: Endpoint) -> tuple[Json, tuple[Dropped, ...]]:
     dropped: dict[str, Dropped] = {}
-    if endpoint.drop or endpoint.rename:
-        body = _in_its_words(chat, endpoint, dropped)
-    else:
-        body = chat.copy()
+    body = _in_its_words(chat, endpoint, dropped) if endpoint.drop or endpoint.rename else chat.copy()
     body["model"] = endpoint.model
     if chat.get("stream") and "stream_options" not in endpoint.drop:
         if endpoint.stream_usage:
