@@ -3,7 +3,7 @@
     __main__           the command
     build              upstream.c and load.c → two programs
     answers            what the mock upstream answers with, from answers/; the requests that are sent
-    processes          programs pinned to a core, and what they cost: CPU, memory
+    processes          programs pinned to a core (what they cost: gateway.commands.processes)
     gateways           the mock upstream, nginx and Headgate, each started as one worker
     peers              the others: installed from the package registries, started as their documentation says
     stand              what runs for the whole time, and how long each measurement may take

@@ -22,10 +22,11 @@ from bench.build import NoCompiler, built
 from bench.charts import draw
 from bench.gateways import Gateway
 from bench.load import Failed
-from bench.processes import CORES, NotStarted, busy_s, cpu_s
+from bench.processes import CORES, NotStarted, busy_s
 from bench.rows import Row
 from bench.stand import FULL, QUICK, Given, Stand, stand
 from bench.table import keep, line, results
+from gateway.commands.processes import cpu_s
 
 CASES: dict[str, Callable[[Stand], Iterator[Row]]] = {
     "unary": rows.whole_answers,

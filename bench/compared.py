@@ -6,7 +6,7 @@ from statistics import median
 
 from bench.gateways import Gateway
 from bench.load import Work, run
-from bench.processes import cpu_s
+from gateway.commands.processes import cpu_s
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Programs pinned to a core, and what they cost: CPU and memory of a whole process tree, from /proc."""
+"""Programs pinned to a core, and what else goes on on this machine."""
 
 import os
 import resource
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gateway.commands.processes import TICK_S
+
 CORES = sorted(os.sched_getaffinity(0))
 WORKER_CORE, OTHER_CORE = CORES[0], CORES[-1]  # the gateway's; the upstream's, the load's and the store's
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 START_S = 90.0  # the slowest peer's imports take half a minute on a busy machine
 
 
@@ -77,47 +77,7 @@ def running(
         process.wait()
 
 
-def tree(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    found, at = [pid], 0
-    while at < len(found):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
-            for task in Path(f"/proc/{found[at]}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        at += 1
-    return found
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time of a process tree, in seconds: of what lives, and of children that were waited for.
-
-    The kernel states it twice. /proc/PID/stat has user and system apart, in ticks of 10 ms; a task's schedstat has
-    their sum in nanoseconds, but nothing of threads that ended. The finer one stands where it misses none of the other.
-    """
-    return sum(_own_cpu_s(each) for each in tree(pid))
-
-
-def _own_cpu_s(pid: int) -> float:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        tasks = [(task / "schedstat").read_text().split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0  # it ended while we looked
-    user, system, of_children = int(stat[11]), int(stat[12]), int(stat[13]) + int(stat[14])
-    coarse, fine = (user + system) * TICK_S, sum(map(int, tasks)) / 1e9
-    return (fine if abs(coarse - fine) <= 2 * TICK_S else coarse) + of_children * TICK_S
-
-
 def busy_s() -> float:
     """CPU that all programs of this machine have had, since it began."""
     user, nice, system, _idle, _wait, irq, softirq, *_ = Path("/proc/stat").read_text().split("\n")[0].split()[1:]
     return sum(map(int, (user, nice, system, irq, softirq))) * TICK_S
-
-
-def rss_bytes(pid: int) -> int:
-    """Resident memory of a process tree."""
-    total = 0
-    for each in tree(pid):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            total += int(Path(f"/proc/{each}/statm").read_text().split()[1]) * PAGE_BYTES
-    return total

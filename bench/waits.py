@@ -9,9 +9,10 @@ from bench import load
 from bench.answers import EVENTS
 from bench.gateways import PACE_MS, Gateway, Headgate, headgate_as
 from bench.load import Work
-from bench.processes import WORKER_CORE, rss_bytes, running
+from bench.processes import WORKER_CORE, running
 from bench.rows import Row
 from bench.stand import Stand
+from gateway.commands.processes import rss_bytes
 
 MB = 1e6
 OPEN = 512  # streams at once, while new ones come

@@ -1,4 +1,4 @@
-"""The command `headgate`: what serves, checks and explains; keys and caps (cli_records) and reports (cli_reports)."""
+"""The command `headgate`: what serves, checks and explains; the others are in `commands`."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.commands import prices, records, reports
+from gateway.commands import bench, prices, records, reports
 from gateway.commands.desk import Json, command
 from gateway.ledger.store import StoreDown
 from translators.errors import LLMError
@@ -139,4 +139,5 @@ def _parser() -> argparse.ArgumentParser:
     records.add_to(commands)
     reports.add_to(commands)
     prices.add_to(commands)
+    bench.add_to(commands)
     return parser
