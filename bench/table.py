@@ -3,9 +3,10 @@
 import json
 import platform
 import subprocess
-import sys
+import sysconfig
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,28 @@ def results(rows: list[Row], how: str, others: float, versions: dict[str, str]) 
             "cores": len(CORES),
             "kernel": platform.release(),
         },
-        "versions": {"python": sys.version.split()[0], **versions},
+        "python": python(),
+        "versions": versions,
         "rows": [asdict(row) | {"met": row.met} for row in rows],
+    }
+
+
+def python() -> dict[str, Any]:
+    """The interpreter that runs us and Headgate, and how many of Headgate's modules are compiled to C.
+
+    `optimised`: the flags of its `configure` that make it faster. A distribution's may be built with a profile and
+    not say so here, as Debian 12's.
+    """
+    flags = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    packages = [find_spec(name) for name in ("gateway", "translators")]
+    folders = [Path(folder) for each in packages if each for folder in each.submodule_search_locations or []]
+    return {
+        "version": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "compiler": platform.python_compiler(),
+        "built": " ".join(platform.python_build()),
+        "optimised": [flag for flag in ("--enable-optimizations", "--with-lto") if flag in flags],
+        "compiled_modules": sum(len(list(folder.rglob("*.so"))) for folder in folders),
     }
 
 

@@ -48,3 +48,14 @@ def test_the_charts_show_each_gateway_once() -> None:
         drawing = xml.etree.ElementTree.fromstring(text)
         widths = [float(bar.get("width", "0")) for bar in drawing.iter("{http://www.w3.org/2000/svg}rect")]
         assert widths == sorted(widths) and widths[0] > 0
+
+
+def test_the_results_say_what_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sysconfig.get_config_var", lambda _: "'--prefix=/usr' '--enable-optimizations' '--with-lto=thin'"
+    )
+    told = results(ROWS, "full", 0.0, {"nginx": "1.22.1"})
+    assert told["python"]["version"].startswith("3.")
+    assert told["python"]["optimised"] == ["--enable-optimizations", "--with-lto"]
+    assert "/usr" not in str(told["python"])  # the results are committed: no path of the machine
+    assert isinstance(told["python"]["compiled_modules"], int)
