@@ -15,7 +15,7 @@ from gateway.upstream import Reply, Timeouts, Upstream
 from translators import sse
 from translators.errors import LLMError
 
-PATIENCE = Timeouts(connect_s=10, first_byte_s=120, idle_s=60)
+PATIENCE_S = 120.0  # for one answer, to its last byte
 MOST_BYTES = 16 * 1024 * 1024  # of one answer
 ASKED = "Name the farms along a canal that draws from one headgate, each with its share of the water."
 
@@ -75,7 +75,18 @@ class Caller:
     async def ask(self, seen: Seen) -> None:
         """One request, whose times are added to `seen`. Raises LLMError for an answer that is not good."""
         begun = time.perf_counter()
-        reply = await self._pool.send(self.url, self._headers, self._body, PATIENCE, _written)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                own = await self._answered(begun, seen)
+        except TimeoutError:
+            raise LLMError("timeout", f"there was no whole answer within {PATIENCE_S:g} s") from None
+        seen.whole_ms.append((time.perf_counter() - begun) * 1000)
+        if own is not None:
+            seen.overhead_ms.append(float(own))
+
+    async def _answered(self, begun: float, seen: Seen) -> str | None:
+        """Reads one answer to its end; what Headgate says of its own time."""
+        reply = await self._pool.send(self.url, self._headers, self._body, Timeouts(), _written)
         try:
             if reply.status != 200:
                 raise Refused("invalid_request", _reason(await reply.read(MOST_BYTES)), status=reply.status)
@@ -85,9 +96,7 @@ class Caller:
                 _check(await reply.read(MOST_BYTES))
         finally:
             reply.close()
-        seen.whole_ms.append((time.perf_counter() - begun) * 1000)
-        if (own := reply.headers.get("x-headgate-overhead-ms")) is not None:
-            seen.overhead_ms.append(float(own))
+        return reply.headers.get("x-headgate-overhead-ms")
 
     async def load(self, concurrency: int, requests: int, seconds: float) -> Seen:
         """So many callers, each of whom asks again as soon as it has its answer.

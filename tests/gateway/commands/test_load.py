@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway.commands import load
 from gateway.commands.load import Address, Caller, Refused, Seen, point
 from gateway.upstream import Upstream as Pool
-from tests.replay import Reply, Upstream, event_reply, json_reply
+from tests.replay import SILENCE, Reply, Upstream, event_reply, json_reply
 from translators.errors import LLMError
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "Hi"}}]}
@@ -97,6 +98,14 @@ def test_a_stream_that_is_none_is_told(upstream: Upstream, reply: Reply, why: st
     upstream.answer(reply)
     with pytest.raises(LLMError, match=why):
         asked_once(upstream, streamed=True)
+
+
+@pytest.mark.parametrize("reply", [SILENCE, Reply(200, {}, (b" ",) * 1000, pause_s=PAUSE_S)])
+def test_nobody_is_waited_for_without_end(upstream: Upstream, reply: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "PATIENCE_S", 5 * PAUSE_S)
+    upstream.handler = lambda _: reply
+    assert loaded(upstream, requests=4).errors == {"timeout": 4}
+    upstream.wait_until(lambda: upstream.hung_up == 4)
 
 
 @pytest.mark.parametrize(
