@@ -13,8 +13,8 @@ import argparse
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from bench import answers, peers, rows, waits
@@ -22,11 +22,10 @@ from bench.build import NoCompiler, built
 from bench.charts import draw
 from bench.gateways import Gateway
 from bench.load import Failed
-from bench.processes import CORES, NotStarted, busy_s
+from bench.processes import CORES, NotStarted, Others
 from bench.rows import Row
 from bench.stand import FULL, QUICK, Given, Stand, stand
 from bench.table import keep, line, results
-from gateway.commands.processes import cpu_s
 
 CASES: dict[str, Callable[[Stand], Iterator[Row]]] = {
     "unary": rows.whole_answers,
@@ -115,30 +114,36 @@ def measure(asked: argparse.Namespace) -> int:
         built(program)
     told: list[Row] = []
     failed = False
-    begun, others_s = time.monotonic(), busy_s() - cpu_s(os.getpid())
+    ours = [os.getpid(), *([asked.pid] if asked.pid else [])]
+    others, of_a_row = Others(*ours), Others(*ours)
     with stand(QUICK if asked.quick else FULL, given(asked)) as here:
-        ours = here.headgate
-        print(f"{ours.name} {ours.version}; nginx {here.nginx.version}; {ours.note}".rstrip("; "), flush=True)
+        gateway = here.headgate
+        about = f"{gateway.name} {gateway.version}; nginx {here.nginx.version}; {gateway.note}"
+        print(about.rstrip("; "), flush=True)
         for name in chosen(asked):
             try:
                 for row in CASES[name](here):
-                    told.append(row)
-                    print(line(row), flush=True)
+                    told.append(beside(row, of_a_row.cores()))
+                    print(line(told[-1]), flush=True)
             except (Failed, NotStarted) as error:
                 here.upstream.pace()
                 failed = True
                 told.append(Row(name, None, "", note=str(error)))
                 print(line(told[-1]), flush=True)
-        versions = {"headgate": here.headgate.version, "nginx": here.nginx.version}
-    others = (busy_s() - cpu_s(os.getpid()) - others_s) / (time.monotonic() - begun)
-    if others > NOISE:
-        print(f"\nnoisy: other programs took {others * 100:.0f} % of a core meanwhile")
+        versions = {"headgate": gateway.version, "nginx": here.nginx.version}
     whole = not (asked.quick or asked.case or asked.url)
-    kept = keep(results(told, "full" if whole else "quick" if asked.quick else "part", others, versions))
+    kept = keep(results(told, "full" if whole else "quick" if asked.quick else "part", others.cores(), versions))
     print(f"\n{sum(row.met is True for row in told)} of {len(told)} met; {kept}")
     if whole:
         draw()
     return int(failed)
+
+
+def beside(row: Row, others: float) -> Row:
+    """The row, and what other programs took of the machine while it was measured."""
+    noisy = f"noisy: others took {others * 100:.0f} % of a core" if others > NOISE else ""
+    note = "; ".join(each for each in (row.note, noisy) if each)
+    return replace(row, note=note, detail=row.detail | {"others": round(others, 3)})
 
 
 if __name__ == "__main__":

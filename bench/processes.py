@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gateway.commands.processes import TICK_S
+from gateway.commands.processes import TICK_S, cpu_s
 
 CORES = sorted(os.sched_getaffinity(0))
 WORKER_CORE, OTHER_CORE = CORES[0], CORES[-1]  # the gateway's; the upstream's, the load's and the store's
+LEAST_S = 0.1  # ticks of 10 ms say nothing of less
 START_S = 90.0  # the slowest peer's imports take half a minute on a busy machine
 
 
@@ -77,7 +78,7 @@ def running(
         process.wait()
 
 
-def busy_s() -> float:
+def _busy_s() -> float:
     """CPU that all programs have had, and the host has taken, up to a constant: the time that no core was idle.
 
     Idle time is measured where the tick stops in it; the other columns of /proc/stat count ticks, and short runs
@@ -85,3 +86,22 @@ def busy_s() -> float:
     """
     _user, _nice, _system, idle, wait, *_ = Path("/proc/stat").read_text().split("\n")[0].split()[1:]
     return (os.cpu_count() or 1) * time.monotonic() - (int(idle) + int(wait)) * TICK_S
+
+
+class Others:
+    """What other programs than these process trees take of the machine."""
+
+    def __init__(self, *ours: int) -> None:
+        self._ours, self._cores = ours, 0.0
+        self._at_s, self._had_s = time.monotonic(), self._so_far_s()
+
+    def cores(self) -> float:
+        """Since this was last asked; 0.5 is half of one core. Asked again at once, it is the same."""
+        now_s, had_s = time.monotonic(), self._so_far_s()
+        if now_s - self._at_s > LEAST_S:
+            self._cores = (had_s - self._had_s) / (now_s - self._at_s)
+            self._at_s, self._had_s = now_s, had_s
+        return self._cores
+
+    def _so_far_s(self) -> float:
+        return _busy_s() - sum(map(cpu_s, self._ours))

@@ -118,7 +118,7 @@ def embedded(stand: Stand) -> Iterator[Row]:
 
 
 AT_LEAST = {"litellm": (80.0, 30.0), "portkey": (8.0, 4.0), "sglang": (1.0, 1.0)}  # × our CPU: whole, streamed
-WARM = 3  # runs that are thrown away: V8 compiles for seconds
+WARM = 5  # runs that are thrown away: V8 compiles for seconds
 
 
 def peer(name: str) -> Callable[[Stand], Iterator[Row]]:

@@ -4,10 +4,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bench.processes import NotStarted, running
+from bench.__main__ import beside
+from bench.processes import NotStarted, Others, running
+from bench.rows import Row
 from gateway.commands.processes import cpu_s, rss_bytes, tree
 
 PARENT = """
@@ -42,3 +45,21 @@ def test_a_program_that_ends_says_why(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no such store')"]
     with pytest.raises(NotStarted, match="no such store"), running(command, 0, tmp_path / "log", lambda: False):
         pass
+
+
+def test_others_are_those_that_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    all_s, ours_s = iter([100.0, 103.0, 103.0, 103.5]), iter([10.0, 7.0, 11.0, 7.5, 11.0, 7.5, 11.0, 7.5])
+    monkeypatch.setattr("bench.processes._busy_s", lambda: next(all_s))
+    monkeypatch.setattr("bench.processes.cpu_s", lambda _: next(ours_s))
+    now_s = iter([0.0, 1.5, 1.51, 2.0])
+    monkeypatch.setattr("bench.processes.time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    others = Others(1, 2)
+    assert others.cores() == (3.0 - 1.5) / 1.5
+    assert others.cores() == (3.0 - 1.5) / 1.5  # of the moment since, nothing can be said
+    assert others.cores() == 0.5 / 0.5
+
+
+def test_a_row_beside_other_programs_says_so() -> None:
+    quiet, noisy = (beside(Row("w", 1.0, "×", note="n", detail={"us": 1}), others) for others in (0.01, 0.25))
+    assert (quiet.note, quiet.detail) == ("n", {"us": 1, "others": 0.01})
+    assert (noisy.note, noisy.detail["others"]) == ("n; noisy: others took 25 % of a core", 0.25)
