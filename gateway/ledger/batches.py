@@ -4,11 +4,11 @@ Both stores use it: a batch is one pipeline to Redis, or one transaction (and so
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
-from gateway.ledger.store import StoreDown
+from gateway.ledger.store import Promise, StoreDown
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -17,53 +17,95 @@ LARGEST = 500  # items in a batch: bounds how long the first of them waits for t
 MOST_WAITING = 20_000  # some seconds' work of a quick store: behind these, a caller is better told at once
 SILENCE_S = 15.0  # a store that neither answers nor fails in this time hangs: longer than its own time-outs
 
+AGAIN = object()  # in an answer's place
+
+Waiting = Sequence[tuple[Item, asyncio.Future[Answer]]]
+Done = Callable[[Iterable[Answer | Exception]], None]
+
 
 class Lane(Generic[Item, Answer]):
     """Sends items in batches, at most `width` at a time. `send` answers each in order, with a result or an exception.
+
+    `begin`, where there is one, is tried first. It takes no task: it is told a batch and a callback, and answers False
+    where it cannot send now; else the callback comes in good time with the answers, AGAIN where it takes `send` to get
+    one.
 
     Raises StoreDown to everyone in a batch that fails, and to all who wait behind it: they would meet the same silence.
     So it does when as many batches as there may be have been under way for SILENCE_S (their items may be carried out
     all the same), and to whoever comes until one of them returns.
     """
 
-    def __init__(self, send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]], width: int) -> None:
+    def __init__(
+        self,
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]],
+        width: int,
+        begin: Callable[[Sequence[Item], Done[Answer]], bool] | None = None,
+    ) -> None:
         self._send = send
+        self._begin = begin
         self._width = width
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._begun = 0  # batches without a task
         self._under_way: set[asyncio.Task[None]] = set()
         self._silent: set[asyncio.Task[None]] = set()  # of these, the ones that have been for too long
         self._called = False
+        self._drained: asyncio.Future[None] | None = None
 
-    async def put(self, item: Item) -> Answer:
+    def put(self, item: Item) -> asyncio.Future[Answer]:
         """The answer to `item`. A caller that is cancelled leaves; its item is carried out all the same.
 
-        Raises what `send` has for it, and StoreDown.
+        It is what `send` has for it, or StoreDown. Raises StoreDown where too many wait.
         """
-        if len(self._waiting) >= MOST_WAITING or len(self._silent) >= self._width:
-            raise StoreDown("the store does not keep up")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((item, future))
-        if not self._called:
-            self._called = True
-            loop.call_soon(self._leave)  # after what else this tick of the loop asks for
-        return await future
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue(item, future)
+        return future
+
+    def promise(self, item: Item) -> Promise[Answer]:
+        """The same, for a caller who must know the answer even where it is cancelled."""
+        promise: Promise[Answer] = Promise(loop=asyncio.get_running_loop())
+        self._queue(item, promise)
+        return promise
 
     async def drain(self) -> None:
         """Wait until nothing is under way and nobody waits."""
-        while self._called or self._under_way:
-            await asyncio.sleep(0)
-            if self._under_way:
-                await asyncio.wait(self._under_way)
+        if self._busy():
+            self._drained = self._drained or asyncio.get_running_loop().create_future()
+            await self._drained
+
+    def _busy(self) -> bool:
+        return bool(self._waiting or self._begun or self._under_way)
+
+    def _queue(self, item: Item, future: asyncio.Future[Answer]) -> None:
+        if len(self._waiting) >= MOST_WAITING or len(self._silent) >= self._width:
+            raise StoreDown("the store does not keep up")
+        self._waiting.append((item, future))
+        if not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._leave)  # after what else this tick of the loop asks for
 
     def _leave(self) -> None:
         self._called = False
-        loop = asyncio.get_running_loop()
-        while self._waiting and len(self._under_way) < self._width:
+        while self._waiting and self._begun + len(self._under_way) < self._width:
             batch, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
-            task = loop.create_task(self._carry(batch))
-            self._under_way.add(task)
-            task.add_done_callback(partial(self._arrived, loop.call_later(SILENCE_S, self._fall_silent, task, batch)))
+            if self._begin is not None and self._begin([item for item, _ in batch], partial(self._returned, batch)):
+                self._begun += 1
+            else:
+                self._set_out(batch)
+        if self._drained is not None and not self._busy():
+            _resolve(self._drained, None)
+            self._drained = None
+
+    def _returned(self, batch: Waiting[Item, Answer], answers: Iterable[Answer | Exception]) -> None:
+        self._begun -= 1
+        if again := _tell(batch, answers):
+            self._set_out(again)
+        self._leave()
+
+    def _set_out(self, batch: Waiting[Item, Answer]) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._carry(batch))
+        self._under_way.add(task)
+        task.add_done_callback(partial(self._arrived, loop.call_later(SILENCE_S, self._fall_silent, task, batch)))
 
     def _arrived(self, silence: asyncio.TimerHandle, task: asyncio.Task[None]) -> None:
         silence.cancel()
@@ -71,25 +113,38 @@ class Lane(Generic[Item, Answer]):
         self._under_way.discard(task)
         self._leave()
 
-    def _fall_silent(self, task: asyncio.Task[None], batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    def _fall_silent(self, task: asyncio.Task[None], batch: Waiting[Item, Answer]) -> None:
         self._silent.add(task)
         if len(self._silent) >= self._width:
             batch, self._waiting = [*batch, *self._waiting], []
         for _, future in batch:
             _resolve(future, StoreDown(f"the store has been silent for {SILENCE_S:g} s"))
 
-    async def _carry(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
-        failure = "the store's batch was broken off"
+    async def _carry(self, batch: Waiting[Item, Answer]) -> None:
+        answers: Sequence[Answer | Exception] = ()
         try:
             answers = await self._send([item for item, _ in batch])
-            for (_, future), answer in zip(batch, answers, strict=True):
-                _resolve(future, answer)
         except StoreDown as error:
-            failure = str(error)
             batch, self._waiting = [*batch, *self._waiting], []
-        finally:  # nobody is left waiting, whatever went wrong
-            for _, future in batch:
-                _resolve(future, StoreDown(failure))
+            answers = [StoreDown(str(error)) for _ in batch]
+        finally:
+            _tell(batch, answers)
+
+
+def _tell(batch: Waiting[Item, Answer], answers: Iterable[Answer | Exception]) -> Waiting[Item, Answer]:
+    """Everyone their answer; those who have none yet. Nobody else is left waiting, whatever goes wrong."""
+    again: list[tuple[Item, asyncio.Future[Answer]]] = []
+    left = iter(batch)
+    try:
+        for answer, each in zip(answers, left, strict=False):
+            if answer is AGAIN:
+                again.append(each)
+            else:
+                _resolve(each[1], answer)
+    finally:
+        for _, future in left:
+            _resolve(future, StoreDown("the store's batch was broken off"))
+    return again
 
 
 def _resolve(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:

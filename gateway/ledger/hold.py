@@ -1,9 +1,9 @@
 """A hold: money set aside for one request before it goes out, raised while it runs, settled at its ending."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.alerts import Alerts
 from gateway.ledger.lines import Lines
@@ -18,6 +18,7 @@ from gateway.ledger.store import (
     Growth,
     Level,
     Meter,
+    Promise,
     Record,
     Refused,
     Settled,
@@ -169,11 +170,24 @@ class Ledger:
 
         Goes on when the request is cancelled. Raises StoreDown when neither takes it.
         """
-        return await asyncio.shield(asyncio.ensure_future(self._settle(bill, offline)))
+        self.live.pop(bill.request_id, None)
+        if offline:
+            return await asyncio.shield(asyncio.ensure_future(self._spooled(bill)))
+        deadline_s = asyncio.get_running_loop().time() + SETTLE_S
+        try:
+            step = self._store.settle(bill)
+            with _patience(step, deadline_s):
+                return self._taken(bill, await step)
+        except asyncio.CancelledError:
+            self._leave(self._finish(step, bill, deadline_s))
+            raise
+        except StoreDown:
+            return await asyncio.shield(asyncio.ensure_future(self._insist(bill, deadline_s)))
 
     async def close(self) -> None:
-        """Wait for what is still being given back."""
-        await asyncio.gather(*self._leaving)
+        """Wait for what is still being given back, or billed."""
+        if self._leaving:
+            await asyncio.wait(self._leaving)
 
     @property
     def waits(self) -> bool:
@@ -188,47 +202,54 @@ class Ledger:
         """Take the store's time over."""
         self._skew_s = store_s - self._now()
 
-    async def _settle(self, bill: Bill, offline: bool) -> Settled:
-        self.live.pop(bill.request_id, None)
+    async def _finish(self, step: Promise[Settled], bill: Bill, deadline_s: float) -> None:
+        """The rest of a settle whose caller is gone."""
         try:
-            if not offline:
-                async with asyncio.timeout(SETTLE_S):
-                    return await self._insist(bill)
-        except (StoreDown, TimeoutError):
-            pass
+            self._taken(bill, await step)
+        except StoreDown:
+            await self._insist(bill, deadline_s)
+
+    async def _insist(self, bill: Bill, deadline_s: float) -> Settled:
+        """What the store did not take at once: some more tries, and then the spool."""
+        loop = asyncio.get_running_loop()
+        for pause_s in SETTLE_PAUSES_S:
+            if loop.time() + pause_s >= deadline_s:
+                break
+            await asyncio.sleep(pause_s)
+            try:
+                step = self._store.settle(bill)
+                with _patience(step, deadline_s):
+                    return self._taken(bill, await step)
+            except StoreDown:
+                continue
+        return await self._spooled(bill)
+
+    async def _spooled(self, bill: Bill) -> Settled:
         try:
             await self._spool.add(bill)
         except SpoolFailed as error:
             raise StoreDown(f"and the spool does not take the bill: {error}") from error
         return Settled(first=True)
 
-    async def _insist(self, bill: Bill) -> Settled:
-        for pause_s in SETTLE_PAUSES_S:
-            try:
-                return await self.settle_once(bill)
-            except StoreDown:
-                await asyncio.sleep(pause_s)
-        return await self.settle_once(bill)
-
     async def settle_once(self, bill: Bill) -> Settled:
         """One try to have the store take `bill`. Raises StoreDown."""
-        settled = await self._store.settle(bill)
+        return self._taken(bill, await self._store.settle(bill))
+
+    def _taken(self, bill: Bill, settled: Settled) -> Settled:
         self._lines.freed(bill.counters)
         self._alerts.tell(bill, settled)
         return settled
 
     async def take(self, ask: Ask) -> Granted | Refused:
         """The store's answer to `ask`; what it grants to a caller who is gone meanwhile is given back."""
-        step = asyncio.ensure_future(self._store.reserve(ask))
+        step = self._store.reserve(ask)
         try:
-            return await asyncio.shield(step)
+            return await step
         except asyncio.CancelledError:
-            leaving = asyncio.ensure_future(self._give_back(step, ask))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._leave(self._give_back(step, ask))
             raise
 
-    async def _give_back(self, step: "asyncio.Future[Granted | Refused]", ask: Ask) -> None:
+    async def _give_back(self, step: Promise[Granted | Refused], ask: Ask) -> None:
         """A store that is out of reach gives it back itself when the lease is over."""
         key = next(standing.id for standing in ask.standings if standing.kind == "key")
         try:
@@ -236,6 +257,29 @@ class Ledger:
                 await self.settle_once(Bill(ask.request_id, key, None, ask.counters, 0, ending="hung_up"))
         except StoreDown:
             pass
+
+    def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
+        """Let the rest go on by itself: its caller is gone."""
+        leaving = asyncio.ensure_future(rest)
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+
+class _patience:
+    """Within, `step` fails when it is not answered by then (loop time)."""
+
+    def __init__(self, step: Promise[Settled], deadline_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(deadline_s, _give_up, step)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+def _give_up(step: Promise[Settled]) -> None:
+    if not step.done():
+        step.set_exception(StoreDown(f"the store does not take a bill within {SETTLE_S:g} s"))
 
 
 class _Trying:

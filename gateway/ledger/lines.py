@@ -30,7 +30,7 @@ class Lines:
 
     def freed(self, counters: Iterable[Counter]) -> None:
         """Something was given back here: let the heads of these lines ask at once."""
-        for counter in counters:
+        for counter in counters if self._lines else ():
             if line := self._lines.get(counter.name):
                 line[0].set()
 

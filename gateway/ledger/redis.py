@@ -16,7 +16,9 @@ scripts are given that root, and make the names of keys themselves.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import repeat
 from math import ceil
 from typing import Any
 
@@ -24,12 +26,14 @@ import orjson
 
 from gateway.ledger import journal
 from gateway.ledger import redis_calls as calls
-from gateway.ledger.batches import Lane
-from gateway.ledger.redis_calls import LAYOUT, Call
+from gateway.ledger import redis_scripts as scripts
+from gateway.ledger.batches import AGAIN, Done, Lane
+from gateway.ledger.redis_calls import LAYOUT
 from gateway.ledger.redis_door import Door, Speak, failed, unknown_script
 from gateway.ledger.redis_durability import check, wait, warnings
 from gateway.ledger.redis_place import Argument, Lost
 from gateway.ledger.redis_recent import Recent
+from gateway.ledger.redis_scripts import Call, call, keys
 from gateway.ledger.rules import level
 from gateway.ledger.store import (
     Ask,
@@ -46,6 +50,7 @@ from gateway.ledger.store import (
     Level,
     Live,
     Meter,
+    Promise,
     Record,
     Refused,
     Settled,
@@ -56,6 +61,9 @@ from gateway.ledger.store import (
 LINES = 2  # batches under way at once: one is on the wire while the next is packed
 BEATS = 500  # in one script: bounds how long it keeps the server from others
 SCANNED = 1000  # keys looked at in one step, where a store of layout 1 is taken over
+
+
+_Asked = tuple[Call, Callable[[Any], Any]]  # and how its answer is read
 
 
 class RedisStore:
@@ -69,8 +77,9 @@ class RedisStore:
         self._root = f"{{{prefix}:default}}:"
         self._door = Door(url, self._root, self._tell)
         self._wait = wait(self._door.address.parameters.get("wait", demand))
-        self._recent = Recent(self._root)
-        self._calls: Lane[Call, Any] = Lane(self._send, LINES)
+        self._at = keys(self._root)
+        self._recent = Recent(self._at)
+        self._calls: Lane[_Asked, Any] = Lane(self._send, LINES, self._begin)
 
     async def open(self) -> None:
         """Raises StoreDown also when the server cannot do what is demanded, or a newer Headgate has been here."""
@@ -138,7 +147,7 @@ class RedisStore:
 
         A change whose answer was lost is sent again, and so ends as a Conflict.
         """
-        match await self._calls.put(calls.keep(self._key, what, record, digest, grace_ms)):
+        match await self._ask(calls.keep(self._key, what, record, digest, grace_ms)):
             case b"done":
                 return 0
             case b"id":
@@ -154,46 +163,52 @@ class RedisStore:
 
     async def holder(self, digest: str) -> Holder | None:
         """As the contract says. A revoked or expired key is returned as it is: the record tells."""
-        keys = [
+        places = (
             self._key("tokens"),
             self._key("records", "key"),
             self._key("states", "key"),
             self._key("records", "team"),
-        ]
-        answer = await self._calls.put(Call(calls.HOLDER, keys, [digest]))
+        )
+        answer = await self._ask(call(scripts.HOLDER, keys(*places), [digest]))
         if answer is None:
             return None
         key, team, ends_ms = answer
         return Holder(Record.model_validate_json(key), _record(team), int(ends_ms) / 1000 if ends_ms else None)
 
     # --- money
-    async def reserve(self, ask: Ask) -> Granted | Refused:
-        answer, taken = calls.reserved(await self._calls.put(calls.reserve(self._root, ask)))
+    def reserve(self, ask: Ask) -> Promise[Granted | Refused]:
+        return self._calls.promise((calls.reserve(self._at, ask), partial(self._reserved, ask)))
+
+    def _reserved(self, ask: Ask, said: Any) -> Granted | Refused:
+        answer, taken = calls.reserved(said)
         if isinstance(answer, Granted):
             self._recent.held(ask, answer.nanousd, answer.tokens, taken)
         return answer
 
     async def grow(self, growth: Growth) -> Granted | Refused:
-        answer = calls.grown(await self._calls.put(calls.grow(self._root, growth)))
+        answer = calls.grown(await self._ask(calls.grow(self._at, growth)))
         if isinstance(answer, Granted):
             self._recent.grown(growth.request_id, answer.nanousd)
         return answer
 
     async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
         parts = [beats[at : at + BEATS] for at in range(0, len(beats), BEATS)]
-        answers = await asyncio.gather(*(self._calls.put(calls.renew(self._root, part, lease_s)) for part in parts))
+        answers = await asyncio.gather(*(self._ask(calls.renew(self._at, part, lease_s)) for part in parts))
         gone = {id.decode() for answer in answers for id in answer}
         self._recent.renewed(beats, tuple(gone))
         return [beat.request_id for beat in beats if beat.request_id in gone]
 
-    async def settle(self, bill: Bill) -> Settled:
+    def settle(self, bill: Bill) -> Promise[Settled]:
         """As the contract says. Raises ValueError for a negative cost."""
-        answer = calls.settled(await self._calls.put(calls.settle(self._root, bill)))
+        return self._calls.promise((calls.settle(self._at, bill), partial(self._settled, bill)))
+
+    def _settled(self, bill: Bill, said: Any) -> Settled:
+        answer = calls.settled(said)
         self._recent.settled(bill)
         return answer
 
     async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
-        return int(await self._calls.put(Call(calls.REAP, (self._root,), [limit, steady_s], durable=True)))
+        return int(await self._ask(call(scripts.REAP, self._at, [limit, steady_s], durable=True)))
 
     async def balances(self, scopes: Sequence[str]) -> Sequence[Balance]:
         seconds, microseconds = await self._do("TIME")
@@ -222,8 +237,7 @@ class RedisStore:
         return "HGETALL", self._key("meters", meter.name)
 
     async def holds(self) -> Sequence[Live]:
-        call = Call(calls.SNAPSHOT, (self._root,), ["holds"])
-        return calls.snapshot(await self._calls.put(call)).holds
+        return calls.snapshot(await self._ask(call(scripts.SNAPSHOT, self._at, ["holds"]))).holds
 
     async def journal(self, start_s: float, end_s: float, after: str = "", limit: int = 1000) -> Sequence[Entry]:
         start_ms, end_ms = journal.span_ms(start_s, end_s)
@@ -235,10 +249,10 @@ class RedisStore:
         return [calls.entry(id, fields) for id, fields in found]
 
     async def snapshot(self, after: str | None = None, limit: int = 1000, names: Sequence[str] = ()) -> Snapshot:
-        return calls.snapshot(await self._calls.put(calls.look(self._root, after, limit, names)))
+        return calls.snapshot(await self._ask(calls.look(self._at, after, limit, names)))
 
     async def fold(self, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> bool:
-        return not entries or bool(await self._calls.put(calls.fold(self._root, entries, sums, folds)))
+        return not entries or bool(await self._ask(calls.fold(self._at, entries, sums, folds)))
 
     async def folds(self, start_day: str, end_day: str) -> Sequence[Fold]:
         days = await self._do("ZRANGEBYLEX", self._key("days"), f"[{start_day}", f"({end_day}")
@@ -253,8 +267,8 @@ class RedisStore:
         return str(claimed, "utf-8")
 
     async def lock(self, name: str, owner: str, ttl_s: float) -> bool:
-        call = Call(calls.LOCK, (self._root, self._key("lock", name)), [owner, ceil(ttl_s * 1000)])
-        return bool(await self._calls.put(call))
+        places = keys(self._root, self._key("lock", name))
+        return bool(await self._ask(call(scripts.LOCK, places, [owner, ceil(ttl_s * 1000)])))
 
     async def remember(self, items: Mapping[str, bytes], ttl_s: float) -> None:
         ttl_ms = max(1, int(ttl_s * 1000))
@@ -268,7 +282,8 @@ class RedisStore:
 
     # --- the layout
     async def _claim_layout(self, found: str) -> bytes:
-        answer: bytes = await self._calls.put(Call(calls.LAYOUT_CLAIM, (self._root,), [LAYOUT, found], durable=True))
+        claim = call(scripts.LAYOUT_CLAIM, self._at, [LAYOUT, found], durable=True)
+        answer: bytes = await self._ask(claim)
         return answer
 
     async def _counters(self) -> Sequence[str]:
@@ -297,29 +312,54 @@ class RedisStore:
                 raise error
         return answers
 
-    async def _send(self, batch: Sequence[Call]) -> Sequence[Any]:
+    def _ask(self, asked: Call) -> asyncio.Future[Any]:
+        return self._calls.put((asked, _as_it_is))
+
+    def _begin(self, batch: Sequence[_Asked], done: Done[Any]) -> bool:
+        """A batch of script calls on a connection that is there."""
+        if self._wait is not None:
+            return False
+        commands = b"".join([each.command() for each, _ in batch])
+
+        def answered(said: list[Any] | None) -> None:
+            done(repeat(AGAIN, len(batch)) if said is None else _read(batch, said, AGAIN))
+
+        return self._door.begin(commands, len(batch), answered)
+
+    async def _send(self, batch: Sequence[_Asked]) -> Sequence[Any]:
         """A batch of script calls; a server that does not know a script yet (new, restarted) gets its text."""
-        demanded = self._wait if self._wait and any(call.durable for call in batch) else None
-        answers = list(await self._door.pipeline([call.command() for call in batch], demanded))
-        if not any(map(_wrong, answers)):
-            return answers
+        demanded = self._wait if self._wait and any(each.durable for each, _ in batch) else None
+        answers = list(await self._door.pipeline([each.command() for each, _ in batch], demanded))
         unknown = [at for at, answer in enumerate(answers) if unknown_script(answer)]
-        again = await self._door.pipeline([batch[at].command(by_text=True) for at in unknown], demanded)
+        again = await self._door.pipeline([batch[at][0].command(by_text=True) for at in unknown], demanded)
         for at, answer in zip(unknown, again, strict=True):
             answers[at] = answer
-        return [failed(answer) or answer for answer in answers]
+        return [*_read(batch, answers)]
 
     async def _tell(self, speak: Speak) -> None:
         """A server that may have forgotten it: claims, the settles of the last minute, this worker's live holds."""
-        await speak([("SCRIPT", "LOAD", script.text) for script in (calls.SETTLE, calls.RESTORE)])
+        await speak([("SCRIPT", "LOAD", script.text) for script in (scripts.SETTLE, scripts.RESTORE)])
         await speak([("SET", key, value, "NX") for key, value in self._recent.claims.items()])
-        for answer in await speak([call.command() for call in self._recent.calls()]):
+        for answer in await speak([each.command() for each in self._recent.calls()]):
             if error := failed(answer):
                 raise Lost(str(error))
 
 
-def _wrong(answer: Any) -> bool:
-    return isinstance(answer, Exception)
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _read(batch: Sequence[_Asked], answers: Sequence[Any], unknown: object = None) -> Iterator[Any]:
+    """What each answer says, or the error that it is; `unknown` for a script that the server does not know."""
+    for (_, read), answer in zip(batch, answers, strict=False):
+        if isinstance(answer, Exception):
+            yield unknown if unknown and unknown_script(answer) else failed(answer)
+            continue
+        try:
+            found = read(answer)
+        except (StoreDown, ValueError) as error:
+            found = error
+        yield found
 
 
 def _level(meter: Meter, found: Any, now_s: float) -> Level:

@@ -1,18 +1,15 @@
-"""What the Lua scripts beside this file are given, and what they answer. Pure: values in, arguments out, and back.
-
-A script is known to a server by the hash of its text, so that versions of Headgate run side by side on one store.
-"""
+"""What the Lua scripts are given, and what they answer. Pure: values in, arguments out, and back."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha1
-from importlib.resources import files
-from typing import Any, Generic, NamedTuple, TypeVar
+from operator import is_
+from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.ledger import journal
+from gateway import bounded
+from gateway.ledger import journal, redis_scripts
 from gateway.ledger.redis_place import Argument
+from gateway.ledger.redis_scripts import Call, Words, call, keys, words
 from gateway.ledger.rules import countable
 from gateway.ledger.store import (
     Ask,
@@ -38,111 +35,74 @@ from gateway.ledger.store import (
 LAYOUT = 2  # of the keys and what is in them
 MOST_SAME = 4096  # values whose arguments are kept
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
-
-
-class Script(NamedTuple):
-    """A Lua script and the name that the server knows it by."""
-
-    text: str
-    sha: str
-
-
-def script(text: str) -> Script:
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-def _script(*names: str) -> Script:
-    """The files of these names as one script."""
-    return script("\n".join(files("gateway.ledger").joinpath("lua", f"{name}.lua").read_text() for name in names))
-
-
-RESERVE = _script("sums", "standings", "meters", "reserve")
-GROW = _script("sums", "standings", "grow")
-RENEW = _script("sums", "renew")
-SETTLE = _script("sums", "meters", "settle")
-REAP = _script("sums", "meters", "reap")
-RESTORE = _script("sums", "meters", "restore")
-SNAPSHOT = _script("sums", "snapshot")
-FOLD = _script("sums", "fold")
-LAYOUT_CLAIM = _script("sums", "layout")
-LOCK = _script("lock")
-KEYS = _script("keys")
-HOLDER = _script("holder")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One script with its arguments. `durable`: it changes what must not be lost."""
-
-    script: Script
-    keys: Sequence[str]
-    arguments: Sequence[Argument]
-    durable: bool = False
-
-    def command(self, by_text: bool = False) -> Sequence[Argument]:
-        """As the server takes it; with its text for one that does not know it yet."""
-        how, what = ("EVAL", self.script.text) if by_text else ("EVALSHA", self.script.sha)
-        return (how, what, len(self.keys), *self.keys, *self.arguments)
-
-
 # --- money
 
 
-class Same(Generic[Given, Made]):
-    """What was made of values that come with one request after another: the same objects, so they are known by that."""
+# What one request after another says in the same words is packed once. Numbers have the width that is written before
+# them: a server counts a number's zeros in front for nothing.
+_NUMBER = b"$20\r\n%020d\r\n"
+_WORD = b"$%d\r\n%b\r\n"
+_MOST_NUMBER = 10**19  # more than any sum can take, in 20 digits
+_RESERVE = b"%b" + _WORD + 3 * _NUMBER + 2 * b"$1\r\n%d\r\n" + 2 * _NUMBER + 2 * _WORD + b"%b"
+_RESERVE_WORDS = 10
+_SETTLE = b"%b" + 2 * _WORD + _NUMBER + _WORD + b"%b"
+_SETTLE_WORDS = 4
 
-    def __init__(self, make: Callable[[Given], Made]) -> None:
+
+class Same:
+    """What `make` makes of values that come with one request after another: the same objects, known by that."""
+
+    def __init__(self, make: Callable[..., Sequence[Argument]]) -> None:
         self._make = make
-        self._made: dict[int, tuple[Given, Made]] = {}
+        self._made: dict[int, tuple[Sequence[object], Words]] = {}
 
-    def of(self, given: Given) -> Made:
-        found = self._made.get(id(given))
-        if found is None or found[0] is not given:
-            if len(self._made) >= MOST_SAME:
-                self._made.clear()
-            found = self._made[id(given)] = given, self._make(given)
+    def of(self, *values: Sequence[object]) -> Words:
+        found = self._made.get(id(values[0]))
+        if found is None or not all(map(is_, found[0], values)):
+            found = values, words(self._make(*values))
+            bounded.keep(self._made, id(values[0]), found, MOST_SAME)
         return found[1]
 
 
-def _of_standings(standings: Sequence[Standing]) -> Sequence[Argument]:
-    return [word for standing in standings for word in standing]
-
-
-def _of_counters(counters: Sequence[Counter]) -> Sequence[Argument]:
-    arguments: list[Argument] = []
+def _asked(counters: Sequence[Counter], meters: Sequence[Meter], standings: Sequence[Standing]) -> Sequence[Argument]:
+    words: list[Argument] = [_names(counters), len(standings), len(counters), len(meters)]
+    for standing in standings:
+        words += standing
     for c in counters:
         cap = "" if c.cap_nanousd is None else c.cap_nanousd
-        arguments += (c.name, c.window, repr(c.start_s), repr(c.end_s), cap, c.on_cap)
-    return arguments
+        words += (c.name, c.window, repr(c.start_s), repr(c.end_s), cap, c.on_cap)
+    for m in meters:
+        words += (m.scope, m.measure, m.limit)
+    return words
 
 
-def _of_meters(meters: Sequence[Meter]) -> Sequence[Argument]:
-    return [word for m in meters for word in (m.scope, m.measure, m.limit)]
+def _billed(counters: Sequence[Counter]) -> Sequence[Argument]:
+    return [_names(counters), *_placed(counters)]
 
 
-def _names_of(counters: Sequence[Counter]) -> bytes:
+def _names(counters: Sequence[Counter]) -> bytes:
     return orjson.dumps([counter.name for counter in counters])
 
 
-def _places_of(counters: Sequence[Counter]) -> Sequence[Argument]:
+def _placed(counters: Sequence[Counter]) -> Sequence[Argument]:
     return [word for counter in counters for word in (counter.name, counter.window, repr(counter.end_s))]
 
 
-_STANDINGS, _COUNTERS, _METERS = Same(_of_standings), Same(_of_counters), Same(_of_meters)
-_NAMES, _PLACES = Same(_names_of), Same(_places_of)
-_names, _placed = _NAMES.of, _PLACES.of
+_ASKED, _BILLED = Same(_asked), Same(_billed)
 
 
-def reserve(root: str, ask: Ask) -> Call:
-    arguments: list[Argument] = [
-        *(ask.request_id, ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd, int(ask.whole), int(ask.patient)),
-        *(countable(ask.tokens), ask.least_tokens, ask.lease_s, ask.line, _names(ask.counters)),
-        *(len(ask.standings), len(ask.counters), len(ask.meters)),
-        *(*_STANDINGS.of(ask.standings), *_COUNTERS.of(ask.counters), *_METERS.of(ask.meters)),
-    ]
-    return Call(RESERVE, (root,), arguments, durable=True)
+def reserve(root: Words, ask: Ask) -> Call:
+    """`root`, here and below: the root of all names, as the one key."""
+    id, line, lease_s = ask.request_id.encode(), ask.line, b"%f" % ask.lease_s
+    least, usual, most, least_tokens = ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd, ask.least_tokens
+    if max(least, usual, most, least_tokens) > _MOST_NUMBER:
+        least, usual, most, least_tokens = (min(n, _MOST_NUMBER) for n in (least, usual, most, least_tokens))
+    same = _ASKED.of(ask.counters, ask.meters, ask.standings)
+    said = _RESERVE % (
+        *(root.packed, len(id), id, least, usual, most, ask.whole, ask.patient, countable(ask.tokens), least_tokens),
+        *(len(lease_s), lease_s, len(line), line, same.packed),
+    )
+    return Call(redis_scripts.RESERVE, Words(root.number + _RESERVE_WORDS + same.number, said), durable=True)
 
 
 def reserved(answer: Any) -> tuple[Granted | Refused, str]:
@@ -159,14 +119,14 @@ def reserved(answer: Any) -> tuple[Granted | Refused, str]:
     raise StoreDown("Redis gave an answer that reserve.lua does not give")
 
 
-def grow(root: str, growth: Growth) -> Call:
+def grow(root: Words, growth: Growth) -> Call:
     arguments: list[Argument] = [growth.request_id, growth.held_nanousd, growth.least_nanousd, growth.more_nanousd]
     arguments += (len(growth.standings), len(growth.counters))
     for standing in growth.standings:
         arguments += standing
     for c in growth.counters:
         arguments += (c.name, "" if c.cap_nanousd is None else c.cap_nanousd)
-    return Call(GROW, (root,), arguments, durable=True)
+    return call(redis_scripts.GROW, root, arguments, durable=True)
 
 
 def grown(answer: Any) -> Granted | Refused:
@@ -175,26 +135,24 @@ def grown(answer: Any) -> Granted | Refused:
     return Refused(answer[0].decode(), answer[1].decode())
 
 
-def renew(root: str, beats: Sequence[Beat], lease_s: float) -> Call:
+def renew(root: Words, beats: Sequence[Beat], lease_s: float) -> Call:
     plain = [beat.request_id for beat in beats if not beat.line]
     arguments: list[Argument] = [lease_s, len(plain), *plain]
     for beat in beats:
         if beat.line:
             arguments += (beat.request_id, beat.cost_nanousd, beat.line)
-    return Call(RENEW, (root,), arguments)
+    return call(redis_scripts.RENEW, root, arguments)
 
 
-def settle(root: str, bill: Bill) -> Call:
+def settle(root: Words, bill: Bill) -> Call:
     """Raises ValueError for a cost that no bill can have."""
-    line = journal.line(bill)
-    arguments: list[Argument] = [
-        bill.request_id,
-        bill.cost_nanousd,
-        line,
-        _names(bill.counters),
-        countable(bill.tokens),
-    ]
-    return Call(SETTLE, (root,), [*arguments, *_placed(bill.counters)], durable=True)
+    id, cost, line = bill.request_id.encode(), b"%d" % bill.cost_nanousd, journal.line(bill)
+    same = _BILLED.of(bill.counters)
+    said = _SETTLE % (
+        *(root.packed, len(id), id, len(cost), cost, countable(bill.tokens)),
+        *(len(line), line, same.packed),
+    )
+    return Call(redis_scripts.SETTLE, Words(root.number + _SETTLE_WORDS + same.number, said), durable=True)
 
 
 def settled(answer: Any) -> Settled:
@@ -219,10 +177,10 @@ class Known(NamedTuple):
     line: bytes
 
 
-def restore(root: str, known: Known, lease_s: float) -> Call:
+def restore(root: Words, known: Known, lease_s: float) -> Call:
     ask = known.ask
     arguments: list[Argument] = [ask.request_id, known.nanousd, _names(ask.counters), known.taken, known.cost_nanousd]
-    return Call(RESTORE, (root,), [*arguments, known.line, lease_s, known.tokens, *_placed(ask.counters)])
+    return call(redis_scripts.RESTORE, root, [*arguments, known.line, lease_s, known.tokens, *_placed(ask.counters)])
 
 
 # --- keys, teams and the other holders of caps
@@ -231,9 +189,10 @@ def restore(root: str, known: Known, lease_s: float) -> Call:
 def keep(key: Any, what: str, record: Record, digest: str, grace_ms: int) -> Call:
     """`key(name, …)` is the name of a key of the store."""
     expires = "" if record.expires is None else repr(record.expires)
-    return Call(
-        KEYS,
-        [*(key(name, record.kind) for name in ("records", "states", "ids", "aliases")), key("tokens"), key("digests")],
+    kinds = (key(name, record.kind) for name in ("records", "states", "ids", "aliases"))
+    return call(
+        redis_scripts.KEYS,
+        keys(*kinds, key("tokens"), key("digests")),
         [
             *(what, record.id, record.model_dump_json(), record.version, int(record.revoked), expires),
             *(record.team_id or "", record.alias or "", digest, grace_ms, int(record.kind not in ("key", "team"))),
@@ -260,9 +219,9 @@ def entry(id: bytes, fields: Sequence[bytes]) -> Entry:
     )
 
 
-def look(root: str, after: str | None, limit: int, names: Sequence[str]) -> Call:
+def look(root: Words, after: str | None, limit: int, names: Sequence[str]) -> Call:
     arguments = ["all" if after is None else "page", after or "", limit, orjson.dumps(list(names))]
-    return Call(SNAPSHOT, (root,), arguments)
+    return call(redis_scripts.SNAPSHOT, root, arguments)
 
 
 def snapshot(answer: Any) -> Snapshot:
@@ -303,7 +262,7 @@ def _by(size: int, flat: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (flat[at : at + size] for at in range(0, len(flat), size))
 
 
-def fold(root: str, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> Call:
+def fold(root: Words, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> Call:
     ms, _, number = entries[-1].id.partition("-")
     arguments: list[Argument] = [len(entries), len(sums), f"{ms}-{int(number) + 1}", *(entry.id for entry in entries)]
     for name, cost in sums.items():
@@ -314,7 +273,7 @@ def fold(root: str, entries: Sequence[Entry], sums: Mapping[str, int], folds: Se
         grows = {"cost": one.cost_nanousd, "requests": one.requests} | {f"usage {k}": v for k, v in one.usage.items()}
         for what, amount in grows.items():
             arguments += (day, f"{what}\n{group}", amount)
-    return Call(FOLD, (root,), arguments, durable=True)
+    return call(redis_scripts.FOLD, root, arguments, durable=True)
 
 
 def folded(fields: Sequence[bytes]) -> Sequence[Fold]:

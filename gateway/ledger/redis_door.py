@@ -7,6 +7,7 @@ told what it may have forgotten before it is asked anything.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.ledger.redis_place import Command, Failure, Line, Lost, address, place
@@ -75,6 +76,29 @@ class Door:
             return [answer if unknown_script(answer) else unsafe for answer in answers]
         return answers
 
+    def begin(self, commands: bytes, wanted: int, done: Callable[[list[Any] | None], None]) -> bool:
+        """Send so many commands, as `pipeline` does, without a task; False, and nothing is sent, where that cannot be.
+
+        `done` is called with each one's answer, or a Failure in its place; with None where it takes a `pipeline`.
+        """
+        if self._shut_until is not None or not self._idle or self._idle[-1].over is not None:
+            return False
+        line = self._idle.pop()
+        silence = asyncio.get_running_loop().call_later(COMMAND_S, _give_up, line)
+        line.begin(commands, wanted, partial(self._done, line, silence, done))
+        return True
+
+    def _done(
+        self,
+        line: Line,
+        silence: asyncio.TimerHandle,
+        done: Callable[[list[Any] | None], None],
+        outcome: list[Any] | Lost,
+    ) -> None:
+        silence.cancel()
+        self._idle.insert(len(self._idle) if line.over else 0, line)  # a pipeline meets what is over, and first
+        done(None if isinstance(outcome, Lost) or any(map(_elsewhere, outcome)) else outcome)
+
     async def close(self) -> None:
         await self._forget()
         await self._place.close()
@@ -94,14 +118,14 @@ class Door:
             async with asyncio.timeout(COMMAND_S):
                 answers = await line.exchange([*commands, wait.command] if wait else commands)
             for answer in answers:
-                if isinstance(answer, Failure) and answer.elsewhere:
+                if _elsewhere(answer):
                     raise Lost(str(answer), again=True)
         except BaseException as error:  # half an exchange is no use to the next; cancelled or not, the error goes on
             await line.close()
             if isinstance(error, TimeoutError):
-                raise Lost(f"no answer within {COMMAND_S:g} s") from error
+                raise _silent() from error
             raise
-        self._idle.append(line)
+        self._idle.insert(0, line)
         return answers
 
     async def _connected(self) -> Line:
@@ -151,6 +175,18 @@ def failed(answer: Any) -> StoreDown | None:
 
 def unknown_script(answer: Any) -> bool:
     return isinstance(answer, Failure) and answer.unknown_script
+
+
+def _elsewhere(answer: Any) -> bool:
+    return isinstance(answer, Failure) and answer.elsewhere
+
+
+def _give_up(line: Line) -> None:
+    line.end(_silent())
+
+
+def _silent() -> Lost:
+    return Lost(f"no answer within {COMMAND_S:g} s")
 
 
 def _reached(answer: Any) -> int:

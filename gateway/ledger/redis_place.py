@@ -8,7 +8,8 @@
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -35,7 +36,7 @@ ELSEWHERE = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)  # MovedE
 PORTS = {"cluster": 6379, "sentinel": 26379}
 
 Argument = str | bytes | int | float
-Command = Sequence[Argument]
+Command = Sequence[Argument] | bytes  # bytes: as it stands on the wire
 Node = tuple[str, int]
 Settings = Mapping[str, Any]
 
@@ -61,6 +62,16 @@ class Failure(Exception):
 _NO_MORE = object()
 
 
+def packed(words: Sequence[Argument]) -> bytes:
+    """`words` as they stand in a command. redis-py packs in Python, at twenty times the cost."""
+    command: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]
+    return command.partition(b"\r\n")[2]  # behind their number
+
+
+def _whole(command: Command) -> bytes:
+    return command if isinstance(command, bytes) else b"*%d\r\n%b" % (len(command), packed(command))
+
+
 class Line(asyncio.Protocol):
     """One connection, logged in, its database chosen. Foreign errors end here.
 
@@ -68,6 +79,7 @@ class Line(asyncio.Protocol):
     """
 
     def __init__(self, connection: Connection) -> None:
+        self.over: Lost | None = None  # why it is of no more use
         self._connection = connection
         writer = connection._writer
         assert writer is not None  # noqa: S101 - it is connected
@@ -75,48 +87,66 @@ class Line(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_NO_MORE)
         self._answers: list[Any] = []
         self._wanted = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._over: Lost | None = None
+        self._done: Callable[[list[Any] | Lost], None] | None = None
         self._transport.set_protocol(self)
+
+    def begin(self, commands: bytes, wanted: int, done: Callable[[list[Any] | Lost], None]) -> None:
+        """Send so many commands. `done` is called with each one's answer, or its Failure; or with why the line is over.
+
+        Only where it is not, and nothing else is under way.
+        """
+        self._wanted, self._done = wanted, done
+        self._transport.write(commands)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Each command's answer, or its Failure. Raises Lost; the line is of no more use then, or when this is
         cancelled."""
-        if self._over is not None:
-            raise self._over
-        # redis-py packs in Python, at twenty times the cost
-        packed = b"".join([hiredis.pack_command(tuple(command)) for command in commands])  # type: ignore[arg-type]
-        self._wanted = len(commands)
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._transport.write(packed)
-        await self._waiter
-        answers, self._answers = self._answers, []
-        return answers
+        if self.over is not None:
+            raise self.over
+        answered: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        text = b"".join([_whole(command) for command in commands])
+        self.begin(text, len(commands), partial(_tell, answered))
+        return await answered
 
     def data_received(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not _NO_MORE:
-                if isinstance(answer, (Disconnected, Silent)):  # a server that is still loading, and the like
-                    self._end(_lost(answer))
-                self._answers.append(Failure(answer) if isinstance(answer, RedisError) else answer)
+                if isinstance(answer, RedisError):
+                    if isinstance(answer, (Disconnected, Silent)):  # a server that is still loading, and the like
+                        self.end(_lost(answer))
+                    answer = Failure(answer)
+                self._answers.append(answer)
         except hiredis.ProtocolError as error:  # this is no Redis
-            self._end(Lost(str(error)))
+            self.end(Lost(str(error)))
             self._transport.abort()
             return
-        if self._waiter is not None and len(self._answers) >= self._wanted and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._done is not None and len(self._answers) >= self._wanted:
+            answers, self._answers = self._answers, []
+            done, self._done = self._done, None
+            done(answers)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(Lost(f"Connection closed by server{f': {exc}' if exc else ''}.", again=True))
+        self.end(Lost(f"Connection closed by server{f': {exc}' if exc else ''}.", again=True))
 
-    def _end(self, why: Lost) -> None:
-        self._over = self._over or why
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(self._over)
+    def end(self, why: Lost) -> None:
+        """It is of no more use from here."""
+        self.over = self.over or why
+        if self._done is not None:
+            done, self._done = self._done, None
+            done(self.over)
 
     async def close(self) -> None:
         await self._connection.disconnect(nowait=True)
+
+
+def _tell(answered: asyncio.Future[list[Any]], outcome: list[Any] | Lost) -> None:
+    if answered.done():
+        return
+    if isinstance(outcome, Lost):
+        answered.set_exception(outcome)
+    else:
+        answered.set_result(outcome)
 
 
 def _lost(error: Exception) -> Lost:

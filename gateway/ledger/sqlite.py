@@ -38,6 +38,7 @@ from gateway.ledger.store import (
     Level,
     Live,
     Meter,
+    Promise,
     Record,
     Refused,
     Settled,
@@ -118,9 +119,9 @@ class SqliteStore:
         return Holder(Record.model_validate_json(key), records.record_of(team), ends_s)
 
     # --- money
-    async def reserve(self, ask: Ask) -> Granted | Refused:
+    def reserve(self, ask: Ask) -> Promise[Granted | Refused]:
         """As the contract says. A request that is already settled is granted 0: it may not hold a second time."""
-        return await self._write(partial(sqlite_money.reserve, ask=ask))
+        return self._writes.promise(partial(sqlite_money.reserve, ask=ask))
 
     async def grow(self, growth: Growth) -> Granted | Refused:
         return await self._write(partial(sqlite_money.grow, growth=growth))
@@ -128,9 +129,9 @@ class SqliteStore:
     async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
         return await self._write(partial(sqlite_money.renew, beats=beats, lease_s=lease_s)) if beats else ()
 
-    async def settle(self, bill: Bill) -> Settled:
+    def settle(self, bill: Bill) -> Promise[Settled]:
         """As the contract says. Raises ValueError for a negative cost."""
-        return await self._write(partial(sqlite_money.settle, bill=bill, line=journal.line(bill).decode()))
+        return self._writes.promise(partial(sqlite_money.settle, bill=bill, line=journal.line(bill).decode()))
 
     async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
         return await self._write(partial(sqlite_money.reap, limit=limit, steady_s=steady_s))

@@ -8,9 +8,10 @@ in a sliding minute or day, or requests at once. A *hold* is a lease: who holds 
 in time is settled at what was last known of it.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -305,6 +306,16 @@ class Fold(NamedTuple):
     usage: Mapping[str, int]
 
 
+Answer = TypeVar("Answer")
+
+
+class Promise(asyncio.Future[Answer]):
+    """An answer that cannot be called off: who is cancelled while waiting for it hears of that when it is there."""
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        return False
+
+
 class Store(Protocol):
     """Redis or SQLite. Every method raises StoreDown when the store cannot answer in time."""
 
@@ -352,7 +363,7 @@ class Store(Protocol):
         ...
 
     # --- money
-    async def reserve(self, ask: Ask) -> Granted | Refused:
+    def reserve(self, ask: Ask) -> Promise[Granted | Refused]:
         """One atomic step over all counters and meters; idempotent by request id (a live hold is granted again as it
         is, without levels; a settled request is granted 0)."""
         ...
@@ -365,7 +376,7 @@ class Store(Protocol):
         """Put off the end of these leases and write their checkpoints; the request ids that hold nothing (any more)."""
         ...
 
-    async def settle(self, bill: Bill) -> Settled:
+    def settle(self, bill: Bill) -> Promise[Settled]:
         """Release the hold, add the cost to every counter, give back tokens and slots, write the journal entry: all or
         nothing.
 

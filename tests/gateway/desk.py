@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admin import http
 from gateway.keys import digest
 from gateway.ledger.parties import counters, names_of
-from gateway.ledger.store import Ask, Bill, Granted, Holder, Store
+from gateway.ledger.store import Ask, Bill, Granted, Holder, Refused, Settled, Store
 from gateway.payers import Payers
 
 ADMIN_KEY = "sk-hg-admin-for-tests"
@@ -100,7 +100,7 @@ class Desk:
             most_nanousd=nanousd,
             lease_s=lease_s,
         )
-        granted = self._loop.run(self.store.reserve(ask))
+        granted = self.reserve(ask)
         assert isinstance(granted, Granted), granted
         assert granted.nanousd == nanousd
         return ask
@@ -120,8 +120,24 @@ class Desk:
             tags=tuple(tags),
             **{"model": "demo", "target": "demo/demo", "ending": "done", **bill},
         )
-        assert self._loop.run(self.store.settle(whole)).first
+        assert self.settle(whole).first
         return ask.request_id
+
+    def reserve(self, ask: Ask) -> Granted | Refused:
+        """What the store says to it."""
+
+        async def reserved() -> Granted | Refused:
+            return await self.store.reserve(ask)
+
+        return self._loop.run(reserved())
+
+    def settle(self, bill: Bill) -> Settled:
+        """What the store says to it."""
+
+        async def settled() -> Settled:
+            return await self.store.settle(bill)
+
+        return self._loop.run(settled())
 
     def run(self, doing: Coroutine[Any, Any, T]) -> T:
         """What a coroutine comes to, on the loop that the store was opened on."""

@@ -1,7 +1,7 @@
 -- Release a hold, add the cost to every counter of the bill, write the journal entry: one atomic step. Where the hold was
 -- lost and settled at its checkpoint, the difference is booked, once. After sums.lua, meters.lua.
 --
--- ARGV  1 request id  2 cost  3 the journal's line  4 names of the bill's counters, a JSON list  5 tokens
+-- ARGV  1 request id  2 cost  3 tokens  4 the journal's line  5 names of the bill's counters, a JSON list
 --       then for each counter of the bill: name, window, end_s
 -- Answers {'settled', by how much it exceeds its hold, the sums spent}, {'again'}, or {'uncountable', counter}.
 
@@ -15,12 +15,12 @@ local hold = redis.call('HMGET', hold_key, 'nanousd', 'counters', 'meters')
 local held = tonumber(hold[1] or 0)
 if before then cost = text(tonumber(cost) - tonumber(before)) end -- no hold covers it: others may have what was held
 local over = math.max(0, tonumber(cost) - held)
-local tokens = math.min(math.max(tonumber(ARGV[5]), 0), MOST_TOKENS)
+local tokens = math.min(math.max(tonumber(ARGV[3]), 0), MOST_TOKENS)
 for at = 6, #ARGV, 3 do
   if not fits(ARGV[at], 'spent', tonumber(cost)) then return {'uncountable', ARGV[at]} end
 end
 
-local together = hold[2] == ARGV[4] -- the hold stands on the same counters, so they are all there
+local together = hold[2] == ARGV[5] -- the hold stands on the same counters, so they are all there
 if held > 0 and not together then
   for _, name in ipairs(cjson.decode(hold[2])) do
     redis.call('HINCRBY', root .. 'sums:' .. name, 'held', less(hold[1]))
@@ -39,7 +39,7 @@ if hold[3] and hold[3] ~= '' then give_back(hold[3], tokens) end
 redis.call('DEL', hold_key)
 redis.call('ZREM', root .. 'leases', ARGV[1])
 redis.call('SET', mark_key, '1', 'EX', SETTLED_S)
-local entry = {'line', ARGV[3], 'counters', ARGV[4]}
+local entry = {'line', ARGV[4], 'counters', ARGV[5]}
 if before then entry[5], entry[6], entry[7], entry[8] = 'cost', cost, 'adjusts', was end
 if over > 0 then entry[#entry + 1], entry[#entry + 2] = 'overrun', text(over) end
 redis.call('XADD', root .. 'journal', '*', unpack(entry))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from gateway.ledger import journal
+from gateway.ledger.redis_scripts import Call
 from gateway.ledger.store import Ask, Bill, Counter, Growth, Meter, OnCap, Record, Standing, Store
 
 DIGEST = "d" * 64
@@ -64,3 +65,18 @@ async def with_key(store: Store, **fields: object) -> Record:
 async def sums(store: Store, *scopes: str) -> dict[str, tuple[int, int]]:
     """(spent, held) of each counter by its name."""
     return {f"{b.scope}|{b.window}": (b.spent_nanousd, b.held_nanousd) for b in await store.balances(scopes)}
+
+
+def said(call: Call) -> list[bytes]:
+    """The words of a call as a server reads them: EVALSHA, the script's hash, the number of keys …"""
+    command = call.command()
+    assert command.startswith(b"*%d\r\n" % (2 + call.words.number))
+    at, words = command.index(b"\n") + 1, []
+    while at < len(command):
+        end = command.index(b"\r", at)
+        size, start = int(command[at + 1 : end]), end + 2
+        words.append(command[start : start + size])
+        assert command[at : at + 1] == b"$" and command[start + size : start + size + 2] == b"\r\n"
+        at = start + size + 2
+    assert len(words) == 2 + call.words.number
+    return words

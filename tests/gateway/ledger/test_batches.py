@@ -1,12 +1,14 @@
 """Batches: who travels together, and what becomes of them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import cast
 
 import pytest
 
 from gateway.ledger import batches
-from gateway.ledger.batches import LARGEST, Lane
+from gateway.ledger.batches import AGAIN, LARGEST, Done, Lane
 from gateway.ledger.store import StoreDown
 
 pytestmark = pytest.mark.anyio
@@ -163,3 +165,97 @@ async def test_one_silent_batch_of_two_leaves_the_other_way_open(monkeypatch: py
         await lane.put(1)
     road.open.set()
     assert await lane.put(2) == 4
+
+
+class Rails:
+    """A quick way beside the road: answers once it is told to, and takes nothing while it is shut."""
+
+    def __init__(self) -> None:
+        self.shut = False
+        self.batches: list[Sequence[int]] = []
+        self.done: list[Done[int]] = []
+
+    def begin(self, items: Sequence[int], done: Done[int]) -> bool:
+        if not self.shut:
+            self.batches.append(items)
+            self.done.append(done)
+        return not self.shut
+
+
+async def test_a_batch_that_can_begin_at_once_does_not_take_the_road() -> None:
+    road, rails = Road(), Rails()
+    lane: Lane[int, int] = Lane(road.send, width=1, begin=rails.begin)
+    first = [lane.put(item) for item in (1, 2)]
+    await asyncio.sleep(0)
+    later = lane.put(3)
+    await asyncio.sleep(0)
+    assert rails.batches == [[1, 2]]
+    rails.done[0]([10, ValueError(2)])
+    assert await first[0] == 10
+    with pytest.raises(ValueError, match="2"):
+        await first[1]
+    assert rails.batches == [[1, 2], [3]]
+    rails.shut = True
+    rails.done[1]([30])
+    assert (await later, await lane.put(4)) == (30, 8)
+    assert road.batches == [[4]]
+
+
+async def test_who_is_to_ask_again_takes_the_road_and_nobody_else_of_the_batch() -> None:
+    road, rails = Road(), Rails()
+    lane: Lane[int, int] = Lane(road.send, width=1, begin=rails.begin)
+    waiting = [lane.put(item) for item in (1, 2, 3)]
+    await asyncio.sleep(0)
+    rails.done[0](cast("list[int]", [10, AGAIN, 30]))
+    assert await asyncio.gather(*waiting) == [10, 4, 30]
+    assert road.batches == [[2]]
+
+
+async def test_who_gets_no_answer_is_told_so_however_that_came_about() -> None:
+    rails = Rails()
+    lane: Lane[int, int] = Lane(Road().send, width=2, begin=rails.begin)
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise KeyError
+
+    for answers in ([1], broken()):
+        kept, lost = lane.put(1), lane.put(2)
+        await asyncio.sleep(0)
+        with suppress(KeyError):
+            rails.done.pop()(answers)
+        assert await kept == 1
+        with pytest.raises(StoreDown):
+            await lost
+
+
+async def test_draining_waits_for_what_has_begun() -> None:
+    rails = Rails()
+    lane: Lane[int, int] = Lane(Road().send, width=1, begin=rails.begin)
+    waiting = [lane.put(1), lane.put(2)]
+    draining = [asyncio.ensure_future(lane.drain()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    assert not any(one.done() for one in draining)
+    rails.done[0]([1, 2])
+    await asyncio.gather(*draining)
+    assert [one.result() for one in waiting] == [1, 2]
+
+
+async def test_who_was_promised_an_answer_hears_it_before_he_is_cancelled() -> None:
+    rails = Rails()
+    lane: Lane[int, int] = Lane(Road().send, width=1, begin=rails.begin)
+    promises: list[asyncio.Future[int]] = []
+
+    async def ask() -> None:
+        promises.append(lane.promise(1))
+        await promises[0]
+
+    asking = asyncio.ensure_future(ask())
+    await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.sleep(0.01)
+    assert not asking.done()
+    rails.done[0]([7])
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert promises[0].result() == 7

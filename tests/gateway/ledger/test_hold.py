@@ -19,6 +19,7 @@ from gateway.ledger.store import (
     Budget,
     Granted,
     Limits,
+    Promise,
     Record,
     Refused,
     Settled,
@@ -232,13 +233,13 @@ class Failing:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    async def reserve(self, ask: Ask) -> Granted | Refused:
+    def reserve(self, ask: Ask) -> Promise[Granted | Refused]:
         self._fail()
-        return await self._store.reserve(ask)
+        return self._store.reserve(ask)
 
-    async def settle(self, bill: Bill) -> Settled:
+    def settle(self, bill: Bill) -> Promise[Settled]:
         self._fail()
-        return await self._store.settle(bill)
+        return self._store.settle(bill)
 
     def _fail(self) -> None:
         if self.failures:
@@ -298,3 +299,45 @@ async def test_what_costs_nothing_waits_for_nobody(desk: Desk) -> None:
     assert (await desk.hold(ledger, "r3", FREE)).nanousd == 0
     await ledger.settle(bill(kept, 10))
     await waiting
+
+
+class Slow(Failing):
+    """One that has not answered yet: `settles` are what it was asked to take."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, 0)
+        self.settles: asyncio.Queue[Promise[Settled]] = asyncio.Queue()
+
+    def settle(self, bill: Bill) -> Promise[Settled]:
+        promise: Promise[Settled] = Promise()
+        self.settles.put_nowait(promise)
+        return promise
+
+
+async def test_a_bill_goes_on_when_its_caller_is_cancelled(desk: Desk) -> None:
+    slow = Slow(desk.store)
+    ledger = desk.ledger(0, cast(Store, slow))
+    held = await desk.hold(ledger, "r1")
+    settling = asyncio.ensure_future(ledger.settle(bill(held, 250)))
+    step = await slow.settles.get()
+    settling.cancel()
+    await asyncio.sleep(0.01)
+    assert not settling.done()
+    step.set_exception(StoreDown("gone"))
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    for _ in range(2):
+        (await slow.settles.get()).set_exception(StoreDown("gone"))
+    await ledger.close()
+    assert desk.spool.pending() == 1
+
+
+async def test_a_store_that_does_not_answer_in_time_leaves_the_bill_to_the_spool(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.hold.SETTLE_S", 0.1)
+    slow = Slow(desk.store)
+    ledger = desk.ledger(0, cast(Store, slow))
+    held = await desk.hold(ledger, "r1")
+    assert (await ledger.settle(bill(held, 250))).first
+    assert (desk.spool.pending(), slow.settles.qsize()) == (1, 1)  # the time is for all tries together

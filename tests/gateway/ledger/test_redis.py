@@ -10,6 +10,7 @@ import redis
 
 from gateway.ledger import redis_calls as calls
 from gateway.ledger import redis_door as door
+from gateway.ledger import redis_scripts as scripts
 from gateway.ledger.redis import RedisStore
 from gateway.ledger.store import KEPT_S, Beat, Counter, Granted, Meter, Record, Settled, StoreDown
 from tests.gateway.ledger.cable import Cable
@@ -61,8 +62,8 @@ async def test_a_server_that_does_not_know_the_scripts_is_told_them(
     redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RESERVE", "GROW", "RENEW", "SETTLE", "REAP", "SNAPSHOT", "KEYS", "HOLDER", "LOCK", "LAYOUT_CLAIM"):
-        known = getattr(calls, name)
-        monkeypatch.setattr(calls, name, calls.script(f"{known.text}\n-- {secrets.token_hex(8)}"))
+        known = getattr(scripts, name)
+        monkeypatch.setattr(scripts, name, scripts.script(f"{known.text}\n-- {secrets.token_hex(8)}"))
     store = RedisStore(redis_url, prefix)
     await store.open()
     await with_key(store)

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.ledger import redis_calls as calls
+from gateway.ledger.redis_scripts import keys
 from gateway.ledger.store import Beat, Entry, Fold, Granted, Level, Meter, Refused, Settled, StoreDown, Sum
-from tests.gateway.ledger.requests import ask, bill, cap
+from tests.gateway.ledger.requests import around_now, ask, bill, cap, said
 
-ROOT = "{p:default}:"
+ROOT = keys("{p:default}:")
 
 
 @pytest.mark.parametrize(
@@ -42,13 +44,42 @@ def test_the_answers_of_a_settle() -> None:
     assert calls.settled([b"again"]) == Settled(False)
 
 
-def test_a_script_is_called_by_its_hash_or_by_its_text() -> None:
-    call = calls.reserve(ROOT, ask("r", cap(5), meters=[Meter("key:k", "rpm", 3)]))
+def test_a_reserve_says_all_of_the_ask() -> None:
+    asked = ask("é", cap(5), around_now(None), most=7, usual=6, least=-5, meters=[Meter("key:k", "rpm", 3)], tokens=9)
+    call = calls.reserve(ROOT, asked)
+    id, least, usual, most, whole, patient, tokens, least_tokens, lease_s, line, names, *rest = said(call)[4:]
+    assert (id.decode(), int(least), int(usual), int(most), whole, patient) == ("é", -5, 6, 7, b"0", b"1")
+    assert (int(tokens), int(least_tokens), float(lease_s), line) == (9, 0, 1000.0, asked.line)
+    assert names == b'["key:k|total","key:k|1d:today"]'
+    assert rest[:6] == [b"1", b"2", b"1", b"key", b"k", b"1"]
+    assert rest[6:12] == [b"key:k|total", b"total", b"0.0", b"0.0", b"5", b"clamp"]
+    assert rest[16:] == [b"", b"clamp", b"key:k", b"rpm", b"3"]
     assert call.durable
-    assert call.command()[:4] == ("EVALSHA", calls.RESERVE.sha, 1, ROOT)
-    assert call.command(by_text=True)[:4] == ("EVAL", calls.RESERVE.text, 1, ROOT)
-    assert calls.script(calls.RESERVE.text) == calls.RESERVE
-    assert calls.script(calls.RESERVE.text + " ").sha != calls.RESERVE.sha
+
+
+def test_a_settle_says_all_of_the_bill() -> None:
+    billed = bill("é", 9_000_000 * 10**9, cap(5), tokens=12)
+    id, cost, tokens, line, names, *places = said(calls.settle(ROOT, billed))[4:]
+    assert (id.decode(), cost, int(tokens)) == ("é", b"9000000000000000", 12)
+    assert orjson.loads(line)["cost_nanousd"] == 9_000_000 * 10**9
+    assert (names, places) == (b'["key:k|total"]', [b"key:k|total", b"total", b"0.0"])
+
+
+def test_what_is_said_again_is_what_was_meant() -> None:
+    """The same counters come with other meters, other ones at the place of those that are gone."""
+    counters = (cap(1),)
+    for meters in ([Meter("a", "rpm", 1)], [], [Meter("b", "tpm", 2)]):
+        for _ in range(2):
+            words = said(calls.reserve(ROOT, ask("r", *counters, meters=meters)))
+            assert words[17] == str(len(meters)).encode()
+            assert words[27::3] == [meter.scope.encode() for meter in meters]
+    for at in range(3 * calls.MOST_SAME):
+        assert said(calls.settle(ROOT, bill("r", 1, cap(None, scope=f"key:{at}"))))[9] == f"key:{at}|total".encode()
+
+
+@pytest.mark.parametrize("most", [10**18, 10**19, 10**20, 10**40])
+def test_an_amount_beyond_all_counting_is_still_one_that_the_server_reads(most: int) -> None:
+    assert int(said(calls.reserve(ROOT, ask("r", cap(5), most=most)))[7]) == min(most, 10**19)
 
 
 def test_what_only_lives_on_and_what_is_looked_at_is_not_waited_for() -> None:
@@ -101,10 +132,11 @@ def test_folds_come_back_as_they_were_given() -> None:
     ]
     entries = [Entry(f"5-{at}", 0.0, {}) for at in range(2)]
     call = calls.fold(ROOT, entries, {"key:k|total": 4}, folds)
-    assert call.arguments[:7] == [2, 1, "5-2", "5-0", "5-1", "key:k|total", 4]
+    words = said(call)[4:]
+    assert words[:7] == [b"2", b"1", b"5-2", b"5-0", b"5-1", b"key:k|total", b"4"]
     kept: list[bytes] = []
-    for at in range(7, len(call.arguments), 3):
-        day, name, amount = call.arguments[at : at + 3]
-        assert day == "2026-11-20"
-        kept += [str(name).encode(), str(amount).encode()]
+    for at in range(7, len(words), 3):
+        day, name, amount = words[at : at + 3]
+        assert day == b"2026-11-20"
+        kept += [name, amount]
     assert sorted(calls.folded(kept), key=lambda fold: fold.cost_nanousd) == folds[::-1]

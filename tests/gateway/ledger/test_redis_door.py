@@ -212,3 +212,70 @@ async def test_a_demanded_write_is_waited_for(
     actor.answers["EVALSHA"] = "-NOSCRIPT No matching script.\r\n"
     unknown, _ = await door.pipeline([("EVALSHA", "x", 0), ("SET", "a", 1)], what)
     assert unknown_script(unknown)
+
+
+PING = b"*1\r\n$4\r\nPING\r\n"
+
+
+class Answers:
+    """What comes of a batch that was begun."""
+
+    def __init__(self) -> None:
+        self.come = asyncio.Event()
+        self.said: list[object] | None = []
+
+    def __call__(self, said: list[object] | None) -> None:
+        self.said = said
+        self.come.set()
+
+
+async def begun(door: Door, commands: bytes = PING, wanted: int = 1) -> list[object] | None:
+    """What a batch that can begin comes to."""
+    answers = Answers()
+    assert door.begin(commands, wanted, answers)
+    await answers.come.wait()
+    return answers.said
+
+
+async def test_a_batch_begins_on_a_connection_that_is_there(actor: Actor, door: Door) -> None:
+    assert not door.begin(PING, 1, Answers())
+    await door.pipeline([("PING",)])
+    actor.answers["GET"] = "-ERR no\r\n"
+    answers = await begun(door, PING + b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" + PING, 3)
+    assert answers is not None
+    assert (answers[0], str(answers[1]), answers[2]) == (b"OK", "no", b"OK")
+    assert actor.joins == 1
+    under_way = Answers()
+    assert door.begin(PING, 1, under_way)
+    assert not door.begin(PING, 1, Answers())  # the one connection is busy
+    await under_way.come.wait()
+
+
+@pytest.mark.parametrize("error", ["READONLY no", "MOVED 1 127.0.0.1:1"])
+async def test_a_batch_that_met_the_wrong_server_is_for_a_pipeline(actor: Actor, door: Door, error: str) -> None:
+    await door.pipeline([("PING",)])
+    actor.answers["SET"] = f"-{error}\r\n"
+    assert await begun(door, b"*1\r\n$3\r\nSET\r\n") is None
+
+
+async def test_a_batch_whose_connection_is_lost_is_for_a_pipeline_which_makes_another(actor: Actor, door: Door) -> None:
+    await door.pipeline([("PING",)])
+    actor.hangs_up_on = "PING"
+    assert await begun(door) is None
+    assert not door.begin(PING, 1, Answers())
+    assert await door.pipeline([("PING",)]) == [b"OK"]
+    assert await begun(door) == [b"OK"]
+    assert actor.joins == 2
+
+
+async def test_a_batch_that_is_not_answered_in_time_is_for_a_pipeline_which_gives_the_server_up(
+    actor: Actor, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_door, "COMMAND_S", 0.1)
+    await door.pipeline([("PING",)])
+    actor.answers["PING"] = ""
+    assert await begun(door) is None
+    with pytest.raises(StoreDown, match="no answer"):
+        await door.pipeline([("GET", "a")])
+    assert not door.begin(PING, 1, Answers())
+    assert "GET a" not in actor.heard

@@ -2,21 +2,23 @@
 
 import pytest
 
-from gateway.ledger import redis_calls, redis_recent
+from gateway.ledger import redis_calls, redis_recent, redis_scripts
 from gateway.ledger.redis_calls import Known
 from gateway.ledger.redis_recent import Recent
 from gateway.ledger.store import Beat
-from tests.gateway.ledger.requests import ask, bill, cap
+from tests.gateway.ledger.requests import ask, bill, cap, said
+
+ROOT = redis_scripts.keys("root")
 
 
-def told(recent: Recent) -> list[tuple[str, object]]:
+def told(recent: Recent) -> list[tuple[str, str]]:
     """The scripts and the request ids of what would be told, in order."""
-    names = {redis_calls.SETTLE: "settle", redis_calls.RESTORE: "hold"}
-    return [(names[call.script], call.arguments[0]) for call in recent.calls()]
+    names = {redis_scripts.SETTLE: "settle", redis_scripts.RESTORE: "hold"}
+    return [(names[call.script], said(call)[4].decode()) for call in recent.calls()]
 
 
 def test_a_hold_is_remembered_until_it_is_settled_and_then_its_bill() -> None:
-    recent = Recent("root")
+    recent = Recent(ROOT)
     recent.held(ask("a", cap(None)), 100, 0, "")
     recent.held(ask("b", cap(None)), 100, 0, "")
     assert told(recent) == [("hold", "a"), ("hold", "b")]
@@ -25,7 +27,7 @@ def test_a_hold_is_remembered_until_it_is_settled_and_then_its_bill() -> None:
 
 
 def test_a_hold_is_told_as_it_is_by_now() -> None:
-    recent = Recent("root")
+    recent = Recent(ROOT)
     asked = ask("a", cap(None))
     recent.held(asked, 100, 7, '[["key:k","tpm","1","7"]]')
     recent.grown("a", 150)
@@ -34,11 +36,11 @@ def test_a_hold_is_told_as_it_is_by_now() -> None:
     recent.grown("another", 1)
     (call,) = recent.calls()
     known = Known(asked, 150, 7, '[["key:k","tpm","1","7"]]', 33, b"{}")
-    assert call == redis_calls.restore("root", known, asked.lease_s)
+    assert call == redis_calls.restore(ROOT, known, asked.lease_s)
 
 
 def test_a_hold_that_is_gone_is_not_told_again() -> None:
-    recent = Recent("root")
+    recent = Recent(ROOT)
     recent.held(ask("a", cap(None)), 100, 0, "")
     recent.renewed([Beat("a")], ["a"])
     assert told(recent) == []
@@ -47,7 +49,7 @@ def test_a_hold_that_is_gone_is_not_told_again() -> None:
 def test_only_the_last_minutes_bills_are_told_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("gateway.ledger.redis_recent.time.monotonic", lambda: now[0])
-    recent = Recent("root")
+    recent = Recent(ROOT)
     for at in range(redis_recent.MOST + 2):
         recent.settled(bill(f"r{at}", 1, cap(None)))
     assert len(told(recent)) == redis_recent.MOST

@@ -33,6 +33,12 @@ class Desk(NamedTuple):
     client: "redis.Redis"
     root: str
 
+    def reserve(self, ask: Ask) -> Granted | Refused:
+        async def reserved() -> Granted | Refused:
+            return await self.store.reserve(ask)
+
+        return self.runner.run(reserved())
+
 
 @pytest.fixture(scope="module")
 def desk(redis_url: str) -> Iterator[Desk]:
@@ -143,7 +149,7 @@ def test_a_reserve_is_what_the_rules_say(
     stand = [put(desk, meter, one.buckets, bucket) for meter, one in zip(made, meters, strict=True)]
     counters = counters_of(desk, name, rows)
     ask = Ask(name, (), counters, least, usual, most, whole, patient, made, tokens[0], tokens[1])
-    found = desk.runner.run(desk.store.reserve(ask))
+    found = desk.reserve(ask)
     right = expected(ask, [(spent, held) for _, _, spent, held in rows], stand, now_s)
     if int(time.time()) // DAY_S == bucket:  # else a new bucket began under our hands
         assert same(found, right), (found, right)
@@ -159,7 +165,7 @@ def test_a_growth_is_what_the_rules_say(
 ) -> None:
     name = f"n{next(NUMBER)}"
     free = tuple(Counter(f"key:{name}-{at}", "total") for at in range(len(rows)))
-    desk.runner.run(desk.store.reserve(Ask(name, (), free, 0, held, held)))
+    desk.reserve(Ask(name, (), free, 0, held, held))
     counters = counters_of(desk, name, rows)
     growth = Growth(name, (), counters, held, least, more)
     found = desk.runner.run(desk.store.grow(growth))

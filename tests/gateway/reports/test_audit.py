@@ -139,7 +139,7 @@ def billed(desk: Desk, token: str, cost: int, held: int, user: str | None = None
     ask = desk.hold(token, held, user)
     holder = desk.holder(token)
     assert holder is not None
-    desk.run(desk.store.settle(Bill(ask.request_id, holder.key.id, None, ask.counters, cost, ending="done")))
+    desk.settle(Bill(ask.request_id, holder.key.id, None, ask.counters, cost, ending="done"))
 
 
 def test_an_overrun_is_listed_and_explains_a_cap_that_is_passed(desk: Desk) -> None:
@@ -160,8 +160,8 @@ def above(desk: Desk, record: Record, spent: int = 150) -> None:
     [counter, *_] = counters(_parties(desk, record), names_of("demo"), time.time())
     free = counter.__class__(counter.scope, counter.window)
     ask = Ask("r1", (), (free,), spent, spent, spent)
-    assert isinstance(desk.run(desk.store.reserve(ask)), Granted)
-    desk.run(desk.store.settle(Bill("r1", record.id, None, (free,), spent, ending="done")))
+    assert isinstance(desk.reserve(ask), Granted)
+    desk.settle(Bill("r1", record.id, None, (free,), spent, ending="done"))
 
 
 def _parties(desk: Desk, record: Record) -> Any:
@@ -203,8 +203,8 @@ def test_a_raise_that_ended_before_the_window_explains_nothing_in_it(desk: Desk)
     desk.run(desk.store.create(record, "d" * 64))
     [_, day] = counters(_parties(desk, record), names_of("demo"), time.time())
     free = Counter(day.scope, day.window, day.start_s, day.end_s)
-    desk.run(desk.store.reserve(Ask("r1", (), (free,), 110, 110, 110)))
-    desk.run(desk.store.settle(Bill("r1", "k", None, (free,), 110, ending="done")))
+    desk.reserve(Ask("r1", (), (free,), 110, 110, 110))
+    desk.settle(Bill("r1", "k", None, (free,), 110, ending="done"))
     assert [finding.name for finding in audited(desk).findings] == [day.name]
 
 
@@ -273,8 +273,8 @@ def test_a_cap_that_is_raised_while_the_audit_runs_is_not_passed(desk: Desk, mon
 def _spend_past(desk: Desk, id: str, cost: int) -> None:
     """As only a fault could: the hold stands on the same counter without its cap."""
     free = (Counter(f"key:{id}", "total"),)
-    assert isinstance(desk.run(desk.store.reserve(Ask("past", (), free, cost, cost, cost))), Granted)
-    desk.run(desk.store.settle(Bill("past", id, None, free, cost, ending="done")))
+    assert isinstance(desk.reserve(Ask("past", (), free, cost, cost, cost)), Granted)
+    desk.settle(Bill("past", id, None, free, cost, ending="done"))
 
 
 def test_what_was_served_without_the_store_on_a_key_without_caps_is_no_overrun(desk: Desk) -> None:
@@ -283,7 +283,7 @@ def test_what_was_served_without_the_store_on_a_key_without_caps_is_no_overrun(d
         holder = desk.holder(key["key"])
         assert holder is not None
         wanted = counters(_parties(desk, holder.key), names_of("demo"), time.time())
-        desk.run(desk.store.settle(Bill(f"offline-{key['id']}", key["id"], None, wanted, 5, ending="done")))
+        desk.settle(Bill(f"offline-{key['id']}", key["id"], None, wanted, 5, ending="done"))
     assert [overrun.name for overrun in audited(desk).overruns] == [f"offline-{key['id']}"], "the last has a cap"
 
 
@@ -292,7 +292,7 @@ def test_end_users_are_held_to_their_own_cap_or_that_of_everyone(desk: Desk) -> 
     token = desk.make("key")["key"]
     desk.spend(token, 100, user="ann@key:example.com")
     assert audited(desk).clean
-    desk.run(desk.store.settle(_bill_of(desk, "user:ann@key:example.com", 1)))
+    desk.settle(_bill_of(desk, "user:ann@key:example.com", 1))
     assert [finding.name for finding in audited(desk).findings] == ["user:ann@key:example.com|total"]
     desk.make("user", user_id="ann@key:example.com", max_budget="0.000001")
     assert audited(desk).clean
@@ -300,7 +300,7 @@ def test_end_users_are_held_to_their_own_cap_or_that_of_everyone(desk: Desk) -> 
 
 def _bill_of(desk: Desk, scope: str, cost: int) -> Bill:
     counter = Counter(scope, "total")
-    desk.run(desk.store.reserve(Ask("r2", (), (counter,), cost, cost, cost)))
+    desk.reserve(Ask("r2", (), (counter,), cost, cost, cost))
     return Bill("r2", "k", None, (counter,), cost, ending="done")
 
 
@@ -310,8 +310,8 @@ def test_caps_for_some_models_are_looked_at_too(desk: Desk) -> None:
     scope = scope_of(f"key:{record.id}", "gpt-*")
     now = next(c for c in counters(_parties(desk, record), names_of("gpt-5"), time.time()) if c.scope == scope)
     free = now.__class__(now.scope, now.window, now.start_s, now.end_s)
-    desk.run(desk.store.reserve(Ask("r3", (), (free,), 150, 150, 150)))
-    desk.run(desk.store.settle(Bill("r3", record.id, None, (free,), 150, ending="done")))
+    desk.reserve(Ask("r3", (), (free,), 150, 150, 150))
+    desk.settle(Bill("r3", record.id, None, (free,), 150, ending="done"))
     assert [finding.name for finding in audited(desk).findings] == [free.name]
 
 

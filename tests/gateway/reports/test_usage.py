@@ -299,7 +299,7 @@ def test_a_correction_is_no_request_of_its_own(desk: Desk) -> None:
     assert holder is not None
     assert desk.run(desk.store.reap()) == 1, "its worker died"
     late = Bill(ask.request_id, holder.key.id, None, ask.counters, 70, {"input_tokens": 7}, model="demo")
-    assert desk.run(desk.store.settle(late)).first
+    assert desk.settle(late).first
     report = desk.get("/admin/usage")
     assert (report["spend_usd"], report["requests"]) == ("0.00000007", 1)
     assert [entry["adjusts"] for entry in report["entries"]] == [True, False]

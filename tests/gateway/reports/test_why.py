@@ -34,7 +34,7 @@ def reserved(
         meters=meters(parties.parties, names_of(model)),
         tokens=tokens,
     )
-    return desk.run(desk.store.reserve(ask))
+    return desk.reserve(ask)
 
 
 def test_a_key_without_a_cap_is_not_refused(desk: Desk) -> None:
