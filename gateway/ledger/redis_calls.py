@@ -110,8 +110,8 @@ def reserved(answer: Any) -> tuple[Granted | Refused, str]:
     match answer:
         case [b"granted", amount, afford, tokens, taken, *levels]:
             pairs = zip(levels[::2], levels[1::2], strict=True)
-            full = tuple(Level(int(used), float(full_s)) for used, full_s in pairs)
-            return Granted(int(amount), int(afford) if afford else None, int(tokens), full), taken.decode()
+            full = tuple([Level(used, full_us / 1e6) for used, full_us in pairs])
+            return Granted(amount, afford, tokens, full), taken.decode()
         case [b"window", counter, seconds, microseconds, _]:
             return Refused("window", counter.decode(), int(seconds) + int(microseconds) / 1e6), ""
         case [reason, name, _, _, wait_s]:

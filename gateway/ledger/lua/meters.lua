@@ -1,5 +1,6 @@
 -- Meters: a hash of bucket → amount, beside it `sum`, their total, and `at`, the bucket in which that was last put right.
--- Mirrors rules.py. The slots of requests at once are one hash by scope.
+-- Mirrors rules.py. The slots of requests at once are one hash by scope. A write costs a server three times what a
+-- read does, since it goes into its append-only file too: what can be written at once is.
 
 local BUCKETS = 60
 local MOST_TOKENS = 1e12 -- of one request: HINCRBY fails past 2^63
@@ -26,8 +27,8 @@ local function fill(m)
     return
   end
   m.key, m.bucket = meter_key(m.scope, m.measure), math.floor(now / BUCKET_S[m.measure])
-  local seen = redis.call('HMGET', m.key, 'at', 'sum')
-  m.used = tonumber(seen[2] or 0)
+  local seen = redis.call('HMGET', m.key, 'at', 'sum', text(m.bucket))
+  m.used, m.there = tonumber(seen[2] or 0), tonumber(seen[3] or 0)
   if not seen[1] or tonumber(seen[1]) == m.bucket then
     m.new = not seen[1]
     return
@@ -39,6 +40,7 @@ local function fill(m)
     kept[#kept + 1], kept[#kept + 2] = text(index), text(amount)
   end
   kept[4] = text(m.used)
+  m.there = stay[m.bucket] or 0
   redis.call('DEL', m.key)
   redis.call('HSET', m.key, unpack(kept))
   redis.call('EXPIRE', m.key, (BUCKETS + 2) * BUCKET_S[m.measure])
@@ -60,7 +62,7 @@ end
 -- Adds to one bucket, of a hash that may not be there yet.
 local function pour(key, measure, bucket, amount)
   if redis.call('HINCRBY', key, bucket, amount) == 0 then redis.call('HDEL', key, bucket) end
-  redis.call('HINCRBY', key, 'sum', amount)
+  if redis.call('HINCRBY', key, 'sum', amount) ~= tonumber(amount) then return end -- it was there
   if redis.call('HSETNX', key, 'at', text(math.floor(now / BUCKET_S[measure]))) == 1 then
     redis.call('EXPIRE', key, (BUCKETS + 2) * BUCKET_S[measure])
   end

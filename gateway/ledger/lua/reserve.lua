@@ -6,7 +6,7 @@
 --       12 number of standings  13 of counters  14 of meters
 --       then for each standing: kind, id, version; for each counter: name, window, start_s, end_s, cap or '', on_cap;
 --       for each meter: scope, measure, limit
--- Answers {'granted', amount, afford or '', tokens, what was taken of the meters, then for each meter used, full_s}
+-- Answers {'granted', amount, afford or nil, tokens, what was taken of the meters, then for each meter used, full in µs}
 -- or {reason, name, s, us, retry after s}.
 
 local SHARE = 8
@@ -64,7 +64,11 @@ local function take(meters)
     if m.measure == 'parallel' then
       slot(m.scope, '1')
     else
-      if m.new or m.amount > 0 then pour(m.key, m.measure, text(m.bucket), text(m.amount)) end
+      if m.new or m.again then
+        pour(m.key, m.measure, text(m.bucket), text(m.amount))
+      elseif m.amount > 0 then
+        redis.call('HSET', m.key, text(m.bucket), text(m.there + m.amount), 'sum', text(m.used + m.amount))
+      end
       local newest = m.amount > 0 and m.bucket
       if not newest then
         for index in pairs(counting(m.key, m.bucket)) do newest = math.max(newest or index, index) end
@@ -72,14 +76,14 @@ local function take(meters)
       if newest then full_s = leaves_s(newest, m.measure) end
     end
     taken[i] = {m.scope, m.measure, m.bucket and text(m.bucket) or '', text(m.amount)}
-    levels[2 * i - 1], levels[2 * i] = text(m.used + m.amount), string.format('%.6f', full_s)
+    levels[2 * i - 1], levels[2 * i] = m.used + m.amount, math.floor(full_s * 1e6)
   end
   return #taken > 0 and cjson.encode(taken) or '', levels
 end
 
 local live = redis.call('HMGET', hold_key, 'nanousd', 'tokens', 'meters')
-if live[1] then return {'granted', live[1], '', live[2], live[3]} end
-if redis.call('EXISTS', root .. 'settled:' .. ARGV[1]) == 1 then return {'granted', '0', '', '0', ''} end
+if live[1] then return {'granted', tonumber(live[1]), false, tonumber(live[2]), live[3]} end
+if redis.call('EXISTS', root .. 'settled:' .. ARGV[1]) == 1 then return {'granted', 0, false, 0, ''} end
 
 local at = 14
 for _ = 1, tonumber(ARGV[12]) do
@@ -89,10 +93,10 @@ for _ = 1, tonumber(ARGV[12]) do
 end
 local counters = {}
 for i = 1, tonumber(ARGV[13]) do
-  local name, start_s, end_s = ARGV[at + 1], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  if end_s > 0 and (now < start_s or now >= end_s) then return refused('window', name) end
+  local name, ends = ARGV[at + 1], ARGV[at + 4]
+  if ends ~= '0.0' and (now < tonumber(ARGV[at + 3]) or now >= tonumber(ends)) then return refused('window', name) end
   counters[i] = {
-    name = name, window = ARGV[at + 2], ends = ARGV[at + 4], cap = tonumber(ARGV[at + 5]), on_cap = ARGV[at + 6],
+    name = name, window = ARGV[at + 2], ends = ends, cap = tonumber(ARGV[at + 5]), on_cap = ARGV[at + 6],
     sums = root .. 'sums:' .. name,
   }
   at = at + 6
@@ -106,12 +110,13 @@ end
 local amount, afford, name = grant(counters)
 if not amount and afford == 'over_budget' then return refused(afford, name) end
 
-local meters, tokens = {}, tonumber(ARGV[7])
+local meters, named, tokens = {}, {}, tonumber(ARGV[7])
 for i = 1, tonumber(ARGV[14]) do
   local measure = ARGV[at + 2]
   local m = {scope = ARGV[at + 1], measure = measure, limit = tonumber(ARGV[at + 3])}
   m.name, m.of_tokens = m.scope .. '|' .. measure, measure == 'tpm' or measure == 'tpd'
   if m.of_tokens then tokens = math.min(tokens, m.limit) end
+  m.again, named[m.name] = named[m.name], true
   meters[i] = m
   at = at + 3
 end
@@ -126,14 +131,13 @@ for _, c in ipairs(counters) do
   if c.held + amount >= MOST_SUM then return refused('held', c.name) end
 end
 
-amount = text(amount)
+local held = text(amount)
 for _, c in ipairs(counters) do
-  redis.call('HINCRBY', c.sums, 'held', amount)
+  redis.call('HINCRBY', c.sums, 'held', held)
   if c.new then begin(c.name, c.window, c.ends) end
 end
 local taken, levels = take(meters)
-tokens = text(tokens)
 redis.call('HSET', hold_key,
-  'nanousd', amount, 'counters', ARGV[11], 'tokens', tokens, 'meters', taken, 'line', ARGV[10])
+  'nanousd', held, 'counters', ARGV[11], 'tokens', text(tokens), 'meters', taken, 'line', ARGV[10])
 redis.call('ZADD', root .. 'leases', string.format('%.6f', now + tonumber(ARGV[9])), ARGV[1])
-return {'granted', amount, afford and text(afford) or '', tokens, taken, unpack(levels)}
+return {'granted', amount, afford or false, tokens, taken, unpack(levels)}

@@ -2,7 +2,7 @@
 --
 -- KEYS[1] is the root of all names, and as a key it never exists: a cluster that is moving our slot elsewhere thus turns
 -- a script away before its first step, and never in the middle (TRYAGAIN, ASK).
--- Amounts are nano-USD below 2^53, where a Lua number counts exactly; as text they are written with %.0f, never by tostring.
+-- Amounts are nano-USD below 2^53, where a Lua number counts exactly; as text they are written by `text`, never by tostring.
 
 local KEPT_S = 7776000 -- 90 days: how long a counter stays after its window's end
 local SETTLED_S = 604800 -- 7 days: how long a second settle is known for one
@@ -10,7 +10,8 @@ local root = KEYS[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
-local function text(number) return string.format('%.0f', number) end
+-- %d is a third of what %.0f costs, and holds up to 2^63.
+local function text(number) return string.format(math.abs(number) < 2 ^ 62 and '%d' or '%.0f', number) end
 
 local function less(amount) return amount == '0' and '0' or '-' .. amount end -- HINCRBY does not take -0
 
@@ -29,7 +30,7 @@ local function begin(name, window, end_s)
   redis.call('HINCRBY', root .. 'sums:' .. name, 'held', '0')
   redis.call('HSET', root .. 'sums:' .. name, 'listed', '1') -- a worker of layout 1 makes sums without it
   if ends > 0 then
-    goes = text(ends + KEPT_S)
+    goes = string.format('%.0f', ends + KEPT_S)
     redis.call('EXPIREAT', root .. 'sums:' .. name, goes)
   end
   local windows = root .. 'windows:' .. string.sub(name, 1, -#window - 2)

@@ -16,10 +16,10 @@ ROOT = keys("{p:default}:")
 @pytest.mark.parametrize(
     ("answer", "read"),
     [
-        ([b"granted", b"5", b"", b"0", b""], Granted(5)),
-        ([b"granted", b"5", b"9", b"0", b""], Granted(5, 9)),
+        ([b"granted", 5, None, 0, b""], Granted(5)),
+        ([b"granted", 5, 9, 0, b""], Granted(5, 9)),
         (
-            [b"granted", b"5", b"0", b"7", b"[]", b"1", b"0.000000", b"7", b"60.5"],
+            [b"granted", 5, 0, 7, b"[]", 1, 0, 7, 60_500_000],
             Granted(5, 0, 7, (Level(1, 0.0), Level(7, 60.5))),
         ),
         ([b"held", b"key:k|total", b"1", b"2", b"0"], Refused("held", "key:k|total")),

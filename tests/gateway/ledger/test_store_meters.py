@@ -212,3 +212,13 @@ async def test_tokens_that_nobody_can_count_leave_nothing_half_done(store: Store
     assert (await store.snapshot()).slots == {}
     assert len(await store.journal(0, float("inf"))) == 1
     assert await used(store, *limits) == [MAX_TOKENS, 0]
+
+
+async def test_a_limit_that_is_named_twice_counts_twice_and_gives_back_twice(store: Store) -> None:
+    await with_key(store)
+    limits = [meter("tpm", 100), meter("parallel", 100)]
+    await store.reserve(metered("a", *limits, tokens=7))
+    await store.reserve(metered("b", *limits, *limits, tokens=10))
+    assert await used(store, *limits) == [27, 3]
+    await store.settle(bill("b", 1, cap(1000, "team:t"), tokens=4))
+    assert await used(store, *limits) == [15, 1]
