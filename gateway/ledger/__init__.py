@@ -9,7 +9,7 @@ rules              how much fits: the rules that both stores apply
 journal            a bill as it is kept
 batches            many callers, few journeys
 opening            which store it is
-redis              the fleet's store: redis_calls (what the scripts are given and answer), redis_scripts (those in lua/),
+redis              the fleet's store: redis_calls (what the scripts are given, and answer), redis_scripts (lua/),
                    redis_door (the way to the server), redis_place (which server), redis_recent (what a new server is
                    told), redis_durability
 sqlite             the embedded store: sqlite_file (threads and transactions), sqlite_money, sqlite_records,

@@ -1,6 +1,6 @@
 """What the embedded store does with money: reserve, grow, renew, settle, reap. Each is one step of a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -39,6 +39,13 @@ class _Held(NamedTuple):
     line: str = ""
 
 
+class _Fill(NamedTuple):
+    """What stands in a meter: amounts by bucket, or how many run at once."""
+
+    buckets: Mapping[int, int]
+    running: int
+
+
 # --- reserve and grow
 
 
@@ -55,26 +62,28 @@ def reserve(db: Connection, ask: Ask) -> Granted | Refused:
     answer = rules.grant(ask, sums)
     if isinstance(answer, Refused) and answer.reason == "over_budget":
         return answer
-    full = rules.meter_refusal(
-        ask,
-        [_buckets(db, meter) for meter in ask.meters],
-        [_running(db, meter.scope) for meter in ask.meters],
-        now / 1000,
-    )
+    tokens = rules.tokens_of(ask)
+    fills = [_fill(db, meter, now, rules.amount_of(meter, tokens)) for meter in ask.meters]
+    full = rules.meter_refusal(ask, [fill.buckets for fill in fills], [fill.running for fill in fills], now / 1000)
     if full is not None:
         return full
     if isinstance(answer, Refused):
         return answer
     if name := rules.uncountable(ask.counters, [held for _, held in sums], answer.nanousd):
         return Refused("held", name)
-    return _hold(db, ask, answer, now)
+    return _hold(db, ask, answer, fills, now)
 
 
-def _hold(db: Connection, ask: Ask, granted: Granted, now: int) -> Granted:
+def _hold(db: Connection, ask: Ask, granted: Granted, fills: Sequence[_Fill], now: int) -> Granted:
     tokens = rules.tokens_of(ask)
     taken = [(meter, _bucket(meter, now), rules.amount_of(meter, tokens)) for meter in ask.meters]
-    for meter, bucket, amount in taken:
+    levels: list[Level] = []
+    for (meter, bucket, amount), (buckets, running) in zip(taken, fills, strict=True):
+        if meter.measure != "parallel" and bucket not in buckets:  # the first look at a new one
+            _forget(db, meter, bucket)
         _take(db, meter.scope, meter.measure, bucket, amount)
+        after = _Fill({**buckets, bucket: buckets.get(bucket, 0) + amount}, running + amount)
+        levels.append(_level(meter, after, now / 1000))
     _add(db, [_placed(counter) for counter in ask.counters], held=granted.nanousd)
     db.execute(
         "INSERT INTO holds (request_id, nanousd, counters, meters, tokens, line, deadline_ms)"
@@ -85,7 +94,7 @@ def _hold(db: Connection, ask: Ask, granted: Granted, now: int) -> Granted:
             *(ask.line.decode(), now + int(ask.lease_s * 1000)),
         ),
     )
-    return granted._replace(tokens=tokens, levels=tuple(levels(db, ask.meters)))
+    return granted._replace(tokens=tokens, levels=tuple(levels))
 
 
 def grow(db: Connection, growth: Growth) -> Granted | Refused:
@@ -278,42 +287,53 @@ def _add(db: Connection, counters: Sequence[tuple[str, str, float]], spent: int 
 
 
 def levels(db: Connection, meters: Sequence[Meter]) -> list[Level]:
-    """How full these are now; when a slot will be free nobody knows."""
-    now_s = now_ms() / 1000
-    return [
-        Level(_running(db, meter.scope), 0.0)
-        if meter.measure == "parallel"
-        else rules.level(_buckets(db, meter), meter.measure, now_s)
-        for meter in meters
-    ]
+    """How full these are now."""
+    now = now_ms()
+    return [_level(meter, _fill(db, meter, now), now / 1000) for meter in meters]
 
 
-def _buckets(db: Connection, meter: Meter) -> dict[int, int]:
-    query = "SELECT bucket, amount FROM meters WHERE scope = ? AND measure = ?"
-    return dict(db.execute(query, (meter.scope, meter.measure)).fetchall())
+def _level(meter: Meter, fill: _Fill, now_s: float) -> Level:
+    """When a slot will be free nobody knows."""
+    return Level(fill.running, 0.0) if meter.measure == "parallel" else rules.level(fill.buckets, meter.measure, now_s)
 
 
-def _running(db: Connection, scope: str) -> int:
-    row = db.execute("SELECT running FROM slots WHERE scope = ?", (scope,)).fetchone()
-    return row[0] if row else 0
+def _fill(db: Connection, meter: Meter, now: int, amount: int = 0) -> _Fill:
+    """What stands in it. Where `amount` more fits, all of it as if it stood in the newest bucket: rules.py tells them
+    apart only to say when there is room."""
+    if meter.measure == "parallel":
+        row = db.execute("SELECT running FROM slots WHERE scope = ?", (meter.scope,)).fetchone()
+        return _Fill({}, row[0] if row else 0)
+    of = meter.scope, meter.measure, _bucket(meter, now) - rules.BUCKETS
+    which = " FROM meters WHERE scope = ? AND measure = ? AND bucket >= ? AND amount <> 0"
+    newest, used = db.execute("SELECT max(bucket), sum(amount)" + which, of).fetchone()
+    if newest is None:
+        return _Fill({}, 0)
+    if used + amount > meter.limit:
+        return _Fill(dict(db.execute("SELECT bucket, amount" + which, of).fetchall()), 0)
+    return _Fill({newest: used}, 0)
 
 
 def _bucket(meter: Meter, now: int) -> int:
     return 0 if meter.measure == "parallel" else rules.bucket(meter.measure, now / 1000)
 
 
+def _forget(db: Connection, meter: Meter, bucket: int) -> None:
+    """Let go of what no longer counts."""
+    past = "DELETE FROM meters WHERE scope = ? AND measure = ? AND bucket < ?"
+    db.execute(past, (meter.scope, meter.measure, bucket - rules.BUCKETS))
+
+
 def _take(db: Connection, scope: str, measure: Measure, bucket: int, amount: int) -> None:
-    """Count `amount` more, or less; what no longer counts is let go of at the first look at a new bucket."""
+    """Count `amount` more, or less."""
     if measure == "parallel":
         db.execute(
             "INSERT INTO slots (scope, running) VALUES (?, ?)"
             " ON CONFLICT DO UPDATE SET running = running + excluded.running",
             (scope, amount),
         )
-        db.execute("DELETE FROM slots WHERE scope = ? AND running <= 0", (scope,))
+        if amount < 0:
+            db.execute("DELETE FROM slots WHERE scope = ? AND running <= 0", (scope,))
         return
-    past = "DELETE FROM meters WHERE scope = ? AND measure = ? AND bucket < ?"
-    db.execute(past, (scope, measure, bucket - rules.BUCKETS))
     db.execute(
         "INSERT INTO meters (scope, measure, bucket, amount) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",

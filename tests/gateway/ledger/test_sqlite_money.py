@@ -89,3 +89,15 @@ async def test_a_clock_that_is_set_back_does_not_disorder_the_journal(file: Sqli
     first, second = await file.journal(0, float("inf"))
     assert (first.bill["request_id"], second.bill["request_id"], second.at_s - first.at_s) == ("a", "b", 0.0)
     assert await file.levels(LIMITS) == [Level(0, 0.0)] * 3
+
+
+async def test_who_takes_nothing_of_a_full_meter_waits_for_the_first_that_leaves(
+    file: SqliteStore, clock: Clock
+) -> None:
+    await with_key(file)
+    for at in range(2):
+        await file.reserve(ask(f"r{at}", cap(None), meters=[Meter("key:k", "tpm", 1000)], tokens=60))
+        clock.ms += 25_000
+    full = await file.reserve(ask("r2", cap(None), meters=[Meter("key:k", "tpm", 100)]))
+    assert isinstance(full, Refused)
+    assert (full.reason, 10 <= full.retry_after_s <= 11) == ("rate", True)
