@@ -36,6 +36,7 @@ from gateway.ledger.spool import Spool, spool_folder
 from gateway.ledger.store import Store, StoreDown
 from gateway.memory import Memory
 from gateway.payers import Payers
+from gateway.proxies import Proxies
 from gateway.reports import retention
 from gateway.upstream import Upstream
 from gateway.usual import Usual
@@ -132,7 +133,7 @@ async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> 
     credentials = credentials_of(config)
     for each in credentials.values():
         at_the_end.push_async_callback(each.close)
-    upstream = Upstream(settings.max_connections)
+    upstream = Upstream(settings.max_connections, Proxies(os.environ))
     at_the_end.push_async_callback(upstream.close)
     admin_digest, _ = await admin_key(store, os.environ)
     return Gateway(

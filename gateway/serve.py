@@ -15,6 +15,7 @@ from gateway.config import load
 from gateway.first_run import Made, first_run
 from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
+from gateway.proxies import Proxies
 from gateway.telemetry import log_level
 from translators.errors import LLMError
 
@@ -25,6 +26,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
     """Run until told to stop. Raises ConfigErrors for a broken configuration, StoreDown where there is no store."""
     load(routes, pricing, None, os.environ)
     log_level(os.environ)
+    Proxies(os.environ)
     _check_free(host, port)
     for name, path in (("HEADGATE_ROUTES", routes), ("HEADGATE_PRICING", pricing)):
         if path is not None:

@@ -1,4 +1,7 @@
-"""Whose certificates are believed: the system's where SSL_CERT_FILE or SSL_CERT_DIR names them, else certifi's."""
+"""TLS to others: whose certificates are believed, and how a second connection spares the handshake.
+
+Believed are the system's certificates where SSL_CERT_FILE or SSL_CERT_DIR names them, else certifi's.
+"""
 
 import os
 import ssl
@@ -6,9 +9,43 @@ import ssl
 import certifi
 
 
-def tls_context() -> ssl.SSLContext:
+class Resuming(ssl.SSLContext):
+    """A client's context that gives a new connection the session of the last one to the same host.
+
+    asyncio and uvloop take no session; both come to `wrap_bio` (sslproto.py of 3.11, uvloop 0.23's sslproto.pyx).
+    A session that the server does not know is passed over, and the handshake is a whole one.
+    """
+
+    def __init__(self, protocol: int) -> None:
+        super().__init__()
+        self._sessions: dict[str, ssl.SSLSession] = {}
+
+    def remember(self, host: str, tls: ssl.SSLObject) -> None:
+        """Keep its session; with TLS 1.3 there is one only once the server has spoken."""
+        if tls.session is not None and tls.session.has_ticket:
+            self._sessions[host] = tls.session
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """As ssl.SSLContext's, with the host's session."""
+        if session is None and isinstance(server_hostname, str):
+            session = self._sessions.get(server_hostname)
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
+def tls_context() -> Resuming:
     """Verifies certificate and host name; offers HTTP/1.1 alone."""
+    context = Resuming(ssl.PROTOCOL_TLS_CLIENT)
     named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
-    context = ssl.create_default_context(cafile=None if named else certifi.where())
+    if named:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cafile=certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     return context

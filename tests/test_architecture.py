@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ONE_DOOR = {
     "hiredis": "gateway/ledger/redis_place.py",
-    "httptools": "gateway/upstream.py",
+    "httptools": "gateway/connection.py",
     "httpx": "gateway/fetch.py",
     "pyarrow": "gateway/reports/parquet.py",
     "redis": "gateway/ledger/redis_place.py",

@@ -16,8 +16,8 @@ from gateway.serve import welcome
 HEADGATE = str(Path(sys.executable).parent / "headgate")
 
 
-def started(arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
-    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+def started(arguments: list[str], folder: Path, **more: str) -> "subprocess.Popen[str]":
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | more
     return subprocess.Popen(
         [HEADGATE, "serve", *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -89,3 +89,10 @@ def test_a_number_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str]
     process = started(arguments, tmp_path)
     _, told = process.communicate(timeout=40)
     assert process.returncode == 2 and "must be a number" in told
+
+
+def test_a_proxy_of_a_kind_that_is_not_understood_stops_the_start(tmp_path: Path) -> None:
+    process = started([], tmp_path, HTTPS_PROXY="socks5://proxy.test")
+    _, told = process.communicate(timeout=40)
+    assert process.returncode != 0
+    assert told.startswith("headgate: HTTPS_PROXY is a socks5:// proxy") and "Traceback" not in told

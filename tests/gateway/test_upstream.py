@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from gateway.proxies import Proxies
 from gateway.upstream import Timeouts, Upstream
 from tests import replay
 from translators.errors import LLMError
@@ -19,7 +20,7 @@ EVENTS = replay.event_reply({"a": 1}, {"b": 2})
 
 def run(work: Callable[[Upstream], Awaitable[T]], connections: int = 4) -> T:
     async def within() -> T:
-        pool = Upstream(connections)
+        pool = Upstream(connections, Proxies({}))
         try:
             return await work(pool)
         finally:
@@ -187,7 +188,7 @@ def test_what_comes_behind_an_answer_is_no_part_of_it() -> None:
 def test_a_provider_that_was_at_work_when_it_closed_is_not_asked_again(
     upstream: replay.Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.upstream.STALE_S", 0.05)
+    monkeypatch.setattr("gateway.connection.STALE_S", 0.05)
     upstream.answer(HELLO, replay.Reply(head=False, ending="cut", first_byte_s=0.15))
 
     async def warm_then_work(pool: Upstream) -> None:

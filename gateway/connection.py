@@ -1,0 +1,282 @@
+"""One connection to a provider, HTTP/1.1 on httptools: one exchange at a time, its answer's bytes as they come."""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol, cast
+
+import httptools
+
+from translators.errors import LLMError
+
+HIGH_WATER_BYTES = 256 * 1024  # unread body at which reading from the provider pauses
+MAX_HEAD_BYTES = 64 * 1024
+MAX_INFLATED_BYTES = 64 * 1024 * 1024  # from one piece of a compressed body
+STALE_S = 1.0  # a kept connection that is lost within this time was closed while idle; later, the provider was at work
+IDLE_CONNECTION_S = 50.0  # below the 60 s after which load balancers commonly drop a silent connection
+EARLY_S = 0.005  # a timer that is due so little after its time is left as it is
+
+
+class Stale(Exception):
+    """A connection was gone as soon as it was written to: if it had been kept, a fresh one will do."""
+
+
+class Place(Protocol):
+    """Whose connection it is."""
+
+    def ended(self, connection: "Connection", *, keep: bool) -> None:
+        """An exchange is over; the connection can serve another, or is cut."""
+        ...
+
+    def lost(self, connection: "Connection") -> None:
+        """It is gone."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection; httptools calls the `on_` methods as it parses."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)  # reads on where a clean answer ended
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._deadline = 0.0  # of who waits; while idle, of the connection
+        self._busy = self._lost = False
+        self._pieces: list[bytes] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._pieces.clear()
+        self._unread = 0
+        self._head_done = self.complete = self._kept = self._heard = self._paused = self._coded = False
+        self._head_bytes = 0
+        self._error: LLMError | None = None
+        self._inflater: zlib._Decompress | None = None  # for hosts that compress although asked not to
+
+    # --- the pool's side
+    def usable(self) -> bool:
+        """Whether an idle one can be expected to work."""
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and self._loop.time() < self._deadline
+
+    async def exchange(self, head: bytes, body: bytes, first_byte_s: float, written: Callable[[], None]) -> None:
+        """Send the request and wait for the answer's head. Raises Stale, TimeoutError, LLMError.
+
+        Whatever becomes of it, the exchange is over only with `release`.
+        """
+        self._reset()
+        self._busy = True
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise Stale
+        transport.writelines((head, body))
+        written()
+        begun = self._loop.time()
+        while not self._head_done:
+            if self._error is not None:
+                raise self._error
+            if self._lost:
+                if not self._heard and self._loop.time() - begun < STALE_S:
+                    raise Stale
+                raise _cut_off()
+            await self.something(begun + first_byte_s - self._loop.time())
+        if self._error is not None:
+            raise self._error
+
+    def take(self) -> bytes | None:
+        """What has come of the body; b"" at its end, None when nothing is there yet. Raises LLMError."""
+        pieces = self._pieces
+        if not pieces:
+            if self._error is not None:
+                raise self._error
+            if self.complete:
+                return b""
+            if self._lost:
+                raise _cut_off()
+            return None
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._unread = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return piece
+
+    def something(self, timeout_s: float) -> "asyncio.Future[None]":
+        """Done once something happens; fails with TimeoutError after so many seconds of nothing."""
+        self._waiter = waiter = self._loop.create_future()
+        self._due(timeout_s)
+        return waiter
+
+    def release(self) -> tuple[bytes, ...]:
+        """Back to the pool when the exchange is clean and complete and the provider keeps the connection; else cut.
+
+        Answers what has come and was not read.
+        """
+        unread = tuple(self._pieces)
+        self._pieces.clear()
+        self._busy = False
+        keep = (
+            self._kept
+            and self._error is None
+            and not self._lost
+            and not self._paused
+            and self._transport is not None
+            and not self._transport.get_write_buffer_size()  # an early answer, and the request still on its way
+        )
+        if keep:
+            self._due(IDLE_CONNECTION_S)
+        else:
+            self.abort()
+        self._place.ended(self, keep=keep)
+        return unread
+
+    def abort(self) -> None:
+        """Cut it."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def tls(self) -> ssl.SSLObject | None:
+        """What its TLS was agreed in; None without."""
+        found = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return found if isinstance(found, ssl.SSLObject) else None
+
+    # --- time: one timer, which is seldom moved; it looks at its end whether there is still a reason to wait
+    def _due(self, timeout_s: float) -> None:
+        self._deadline = deadline = self._loop.time() + timeout_s
+        if self._timer is not None:
+            if self._timer_at <= deadline + EARLY_S:
+                return
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_later(timeout_s, self._expired), deadline
+
+    def _expired(self) -> None:
+        self._timer = None
+        left_s = self._deadline - self._loop.time()
+        if left_s > EARLY_S:
+            self._due(left_s)
+        elif not self._busy:
+            self.abort()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+
+    # --- asyncio's side
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._busy:
+            self.abort()  # nothing was asked: whatever this is, it is no answer to the next request
+            return
+        self._heard = True
+        if not self._head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("The provider tried to switch protocols")
+        except httptools.HttpParserError:
+            self._fail("The provider's answer is not HTTP")
+        if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
+            self._fail("The head of the provider's answer is too large")
+        self._wake()
+
+    def eof_received(self) -> None:
+        return None  # closes the transport; connection_lost tells the reader
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        delimited = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
+        if self._head_done and not delimited and exc is None:
+            self._completed()  # a body that ends with the connection (RFC 9112, section 6.3)
+        self._place.lost(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, message: str) -> None:
+        if not self.complete and self._error is None:
+            self._error = LLMError("bad_upstream", message)
+        self.abort()
+
+    # --- httptools' side
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._kept = False  # a second answer behind the first: nobody asked for it
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head_done:  # else a trailer
+            self.headers[_header_name(name)] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._head_done:
+            return
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            self.headers = {}  # 100 Continue, 103 Early Hints: the real head follows
+            return
+        self._head_done = True
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        if coding in ("gzip", "x-gzip", "deflate"):
+            self._coded = True
+        elif coding not in ("identity", ""):
+            self._fail(f"The provider compressed its answer as {coding[:40]!r} although it was asked not to")
+
+    def on_body(self, body: bytes) -> None:
+        if self.complete or self._error is not None:
+            return
+        if self._coded:
+            body = self._inflated(body)
+            if not body:  # b"" is the end
+                return
+        self._pieces.append(body)
+        self._unread += len(body)
+        if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _inflated(self, body: bytes) -> bytes:
+        if self._inflater is None:
+            self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by the first bytes
+        try:
+            body = self._inflater.decompress(body, MAX_INFLATED_BYTES)
+        except zlib.error:
+            self._fail("The provider's compressed answer cannot be read")
+            return b""
+        if self._inflater.unconsumed_tail:
+            self._fail("The provider's compressed answer is too large")
+        elif self._inflater.unused_data:
+            self._fail("The provider's compressed answer goes on behind its end")
+        return body
+
+    def on_message_complete(self) -> None:
+        if self._head_done and not self.complete and self._error is None:
+            self._completed()
+            self._kept = self._parser.should_keep_alive()  # the parser knows it only while the message ends
+
+    def _completed(self) -> None:
+        if self._inflater is not None and not self._inflater.eof:
+            self._fail("The provider's compressed answer is cut short")
+        else:
+            self.complete = True
+
+
+@lru_cache(maxsize=1024)
+def _header_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
+
+
+def _cut_off() -> LLMError:
+    return LLMError("bad_upstream", "The provider broke off in the middle of its answer", code="provider_cut_off")
