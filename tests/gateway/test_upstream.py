@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -10,6 +11,8 @@ import pytest
 from gateway.proxies import Proxies
 from gateway.upstream import Timeouts, Upstream
 from tests import replay
+from tests.loops import LOOPS
+from tests.loops import run as run_on
 from translators.errors import LLMError
 
 T = TypeVar("T")
@@ -215,3 +218,84 @@ def test_it_is_told_when_a_request_is_on_its_way(upstream: replay.Upstream) -> N
         with pytest.raises(LLMError):
             run(call)
     assert told == [True]
+
+
+def test_a_provider_who_reads_slowly_costs_no_second_copy_of_the_body() -> None:
+    body = b"x" * 32_000_000
+    taken = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await taken.wait()
+        while len(await reader.read(1_000_000)) > 0:
+            pass
+        writer.close()
+
+    async def measured() -> int:
+        server = await asyncio.start_server(listen, "127.0.0.1", 0)
+        pool = Upstream(1, Proxies({}))
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        tracemalloc.start()
+        call = asyncio.ensure_future(pool.send(url, {}, body, SHORT._replace(first_byte_s=5), lambda: None))
+        await asyncio.sleep(0.2)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        call.cancel()
+        taken.set()
+        await pool.close()
+        server.close()
+        await asyncio.sleep(0.05)  # it sees the end of its connection
+        return most
+
+    assert run_on("uvloop", measured()) < len(body) / 4  # asyncio's own transport would copy it
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_reader_who_does_not_read_stops_the_provider(loop: str) -> None:
+    piece, most = b"x" * 65536, 64 * 1024 * 1024
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while sent < most:
+                writer.write(piece)
+                sent += len(piece)
+                await writer.drain()
+        except OSError:
+            pass
+        writer.close()
+
+    async def measured() -> int:
+        server = await asyncio.start_server(flood, "127.0.0.1", 0)
+        pool = Upstream(1, Proxies({}))
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        reply = await pool.send(url, {}, b"", SHORT, lambda: None)
+        await asyncio.sleep(0.3)
+        held = sent
+        assert len(await reply.read(most)) == most
+        reply.close()
+        await pool.close()
+        server.close()
+        await asyncio.sleep(0.05)  # it sees the end of its connection
+        return held
+
+    assert run_on(loop, measured()) < most / 4  # the kernel's buffers, and HIGH_WATER_BYTES
+
+
+def test_a_closed_reply_says_no_more_of_a_connection_that_is_another_ones(upstream: replay.Upstream) -> None:
+    upstream.answer(HELLO, HELLO.stalled(5))
+
+    async def twice(pool: Upstream) -> None:
+        first = await pool.send(upstream.url, {}, b"", SHORT, lambda: None)
+        await first.read(1000)
+        first.close()
+        second = await pool.send(upstream.url, {}, b"", SHORT, lambda: None)
+        assert first.complete and await first.next() == b"" and first.close() == ()
+        assert not second.complete and await second.next()
+        second.close()
+        assert not second.complete
+
+    run(twice, connections=1)
+    assert upstream.connections == 1
