@@ -18,6 +18,8 @@
     fetch              images that a provider wants inline
     credentials/       aws and google: requests signed; renewal: tokens kept fresh
     upstream, demo     the connection pool; the built-in provider
+    origin, connection one origin's connections, and who waits for one; one of them, as its bytes come
+    dial, proxies      how a connection is made; which proxy leads there
     relay              a stream on its way through
     billing            what was observed → the bill
     telemetry, alerts  one log line; soft budgets
