@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Protocol, cast
 
@@ -41,6 +41,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, place: Place) -> None:
         self._place = place
         self._loop = asyncio.get_running_loop()
+        self._fields: dict[bytes, bytes] = {}  # as they come; those behind the head are trailers
+        self.on_header = self._fields.__setitem__  # so that none of them is a call of ours
         self._parser = httptools.HttpResponseParser(self)  # reads on where a clean answer ended
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -53,7 +55,8 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self._fields.clear()
+        self.head: dict[bytes, bytes] = {}
         self._pieces.clear()
         self._unread = 0
         self._head_done = self.complete = self._kept = self._heard = self._paused = self._coded = False
@@ -196,7 +199,8 @@ class Connection(asyncio.Protocol):
         self._lost = True
         if self._timer is not None:
             self._timer.cancel()
-        delimited = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
+        headers = decoded(self.head)
+        delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")
         if self._head_done and not delimited and exc is None:
             self._completed()  # a body that ends with the connection (RFC 9112, section 6.3)
         self._place.lost(self)
@@ -216,19 +220,18 @@ class Connection(asyncio.Protocol):
         if self.complete:
             self._kept = False  # a second answer behind the first: nobody asked for it
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._head_done:  # else a trailer
-            self.headers[_header_name(name)] = value.decode("latin-1")
-
     def on_headers_complete(self) -> None:
         if self._head_done:
             return
         self.status = self._parser.get_status_code()
         if self.status < 200:
-            self.headers = {}  # 100 Continue, 103 Early Hints: the real head follows
+            self._fields.clear()  # 100 Continue, 103 Early Hints: the real head follows
             return
         self._head_done = True
-        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        self.head = self._fields.copy()
+        if (name := _coding_among(tuple(self.head))) is None:
+            return
+        coding = self.head[name].decode("latin-1").strip().lower()
         if coding in ("gzip", "x-gzip", "deflate"):
             self._coded = True
         elif coding not in ("identity", ""):
@@ -273,9 +276,15 @@ class Connection(asyncio.Protocol):
             self.complete = True
 
 
-@lru_cache(maxsize=1024)
-def _header_name(name: bytes) -> str:
-    return name.decode("latin-1").lower()
+@lru_cache(maxsize=256)
+def _coding_among(names: tuple[bytes, ...]) -> bytes | None:
+    """How `content-encoding` is written among a provider's headers, which are the same each time; None: not there."""
+    return next((name for name in reversed(names) if name.lower() == b"content-encoding"), None)
+
+
+def decoded(head: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Headers by their names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.items()}
 
 
 def _cut_off() -> LLMError:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.connection import Connection, Stale
+from gateway.connection import Connection, Stale, decoded
 from gateway.dial import dial
 from gateway.origin import Connections, Origin
 from gateway.proxies import DEFAULT_PORTS, Proxies
@@ -37,9 +37,14 @@ class Reply:
         self._connection = connection
         self._idle_s = idle_s
         self.status = connection.status
-        self.headers: Mapping[str, str] = connection.headers
+        self._headers = connection.head
         self.received_bytes = 0  # of the body so far
         self._closed = self._complete = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By their names in lower case; made when they are asked for, which is where something went wrong."""
+        return decoded(self._headers)
 
     @property
     def complete(self) -> bool:
@@ -68,7 +73,13 @@ class Reply:
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises as `next` does, and LLMError("bad_upstream") past `limit` bytes."""
         pieces: list[bytes] = []
-        while piece := await self.next():
+        while True:
+            if (piece := self._connection.take()) is None:
+                piece = await self.next()
+            else:
+                self.received_bytes += len(piece)
+            if not piece:
+                break
             pieces.append(piece)
             if self.received_bytes > limit:
                 raise LLMError("bad_upstream", f"The provider's answer is larger than {limit} bytes")

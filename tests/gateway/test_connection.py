@@ -149,7 +149,7 @@ def test_a_good_answer_comes_whole_however_it_is_cut_and_leaves_nothing_to_the_n
         pool = Pool()
         for answer, cuts in exchanges:
             assert await pool.told(split(answer.wire, cuts), answer.closes) == answer.body
-            assert pool.kept[-1] is answer.kept and "x-late" not in pool.connection.headers
+            assert pool.kept[-1] is answer.kept and b"x-late" not in pool.connection.head
             if not answer.kept:
                 assert pool.wire.closing
                 pool = Pool()
