@@ -12,6 +12,7 @@ import httptools
 from translators.errors import LLMError
 
 HIGH_WATER_BYTES = 256 * 1024  # unread body at which reading from the provider pauses
+JOINED_BYTES = 16 * 1024  # of a request's body: up to so much is copied, for one record of TLS instead of two (4 µs)
 MAX_HEAD_BYTES = 64 * 1024
 MAX_INFLATED_BYTES = 64 * 1024 * 1024  # from one piece of a compressed body
 STALE_S = 1.0  # a kept connection that is lost within this time was closed while idle; later, the provider was at work
@@ -80,7 +81,10 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise Stale
-        transport.writelines((head, body))
+        if len(body) < JOINED_BYTES:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
         written()
         begun = self._loop.time()
         while not self._head_done:
