@@ -79,6 +79,8 @@ class Connections:
         """A busy connection is done with: keep it warm, or forget it; the place is the next one's."""
         if keep:
             self._idle.append(connection)
+        else:
+            self._open.discard(connection)  # it may have been lost before it was begun
         self.leave()
 
     def lost(self, connection: Connection) -> None:

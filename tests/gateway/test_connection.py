@@ -28,7 +28,7 @@ class Wire(asyncio.Transport):
         self.closing = self.paused = False
         self.unsent = 0
 
-    def writelines(self, pieces: object) -> None:
+    def write(self, data: object) -> None:
         pass
 
     def get_write_buffer_size(self) -> int:
