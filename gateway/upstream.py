@@ -152,7 +152,9 @@ class Upstream:
 
     async def _dialled(self, place: Connections, connect_s: float) -> Connection:
         """A new connection, for whoever was admitted; where there is none, the place is given back."""
-        host = place.origin.host
+        host, proxy = place.origin.host, place.origin.proxy
+        if proxy is not None:
+            host += f", through the proxy {proxy.host},"
         try:
             async with asyncio.timeout(connect_s):
                 connection = await dial(place, self._tls)
