@@ -93,6 +93,9 @@ def test_a_number_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str]
 
 def test_a_proxy_of_a_kind_that_is_not_understood_stops_the_start(tmp_path: Path) -> None:
     process = started([], tmp_path, HTTPS_PROXY="socks5://proxy.test")
-    _, told = process.communicate(timeout=40)
+    try:
+        _, told = process.communicate(timeout=40)
+    finally:
+        process.kill()
     assert process.returncode != 0
     assert told.startswith("headgate: HTTPS_PROXY is a socks5:// proxy") and "Traceback" not in told
