@@ -1,7 +1,7 @@
 """The streams of several upstream calls as one, each piece in the order in which it came (translators/choices.py)."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from translators import choices
@@ -19,6 +19,7 @@ class Reply(Protocol):
     @property
     def complete(self) -> bool: ...
     async def next(self, timeout_s: float | None = None) -> bytes: ...
+    async def flow(self, take: Callable[[bytes], bool], timeout_s: float) -> None: ...
     def close(self) -> Sequence[bytes]: ...
 
 
@@ -73,6 +74,11 @@ class Replies:
             raise found
         self._open -= len(found) == 1
         return found
+
+    async def flow(self, take: Callable[[bytes], bool], timeout_s: float) -> None:
+        """As upstream.Reply.flow does, piece by piece."""
+        while take(await self.next(timeout_s)):
+            pass
 
     def close(self) -> Sequence[bytes]:
         """Cut what is not at its end; what was not read is its own reply's to tell."""

@@ -46,7 +46,9 @@ class Connection(asyncio.Protocol):
         self.on_header = self._fields.__setitem__  # so that none of them is a call of ours
         self._parser = httptools.HttpResponseParser(self)  # reads on where a clean answer ended
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
+        self._flow: Callable[[bytes], bool] | None = None
+        self._heard_at = self._silence_s = 0.0  # in a flow
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline = 0.0  # of who waits; while idle, of the connection
@@ -59,7 +61,7 @@ class Connection(asyncio.Protocol):
         self._fields.clear()
         self.head: dict[bytes, bytes] = {}
         self._pieces.clear()
-        self._unread = 0
+        self._unread = self.received_bytes = 0  # of the body
         self._head_done = self.complete = self._kept = self._heard = self._paused = self._coded = False
         self._head_bytes = 0
         self._error: LLMError | None = None
@@ -117,11 +119,20 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return piece
 
-    def something(self, timeout_s: float) -> "asyncio.Future[None]":
+    def something(self, timeout_s: float) -> "asyncio.Future[bool]":
         """Done once something happens; fails with TimeoutError after so many seconds of nothing."""
         self._waiter = waiter = self._loop.create_future()
         self._due(timeout_s)
         return waiter
+
+    def flowing(self, take: Callable[[bytes], bool], silence_s: float) -> "asyncio.Future[bool]":
+        """Hand `take` the pieces as they are read. True: there is something else; False: it wants no more."""
+        self._flow, self._silence_s, self._heard_at = take, silence_s, self._loop.time()
+        return self.something(silence_s)
+
+    def dammed(self) -> None:
+        """Keep the pieces from now on."""
+        self._flow = None
 
     def release(self) -> tuple[bytes, ...]:
         """Back to the pool when the exchange is clean and complete and the provider keeps the connection; else cut.
@@ -167,6 +178,8 @@ class Connection(asyncio.Protocol):
 
     def _expired(self) -> None:
         self._timer = None
+        if self._flow is not None:
+            self._deadline = self._heard_at + self._silence_s
         left_s = self._deadline - self._loop.time()
         if left_s > EARLY_S:
             self._due(left_s)
@@ -194,7 +207,8 @@ class Connection(asyncio.Protocol):
             self._fail("The provider's answer is not HTTP")
         if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
             self._fail("The head of the provider's answer is too large")
-        self._wake()
+        if self._flow is None or not self._flowed(self._flow):
+            self._wake()
 
     def eof_received(self) -> None:
         return None  # closes the transport; connection_lost tells the reader
@@ -210,9 +224,25 @@ class Connection(asyncio.Protocol):
         self._place.lost(self)
         self._wake()
 
+    def _flowed(self, take: Callable[[bytes], bool]) -> bool:
+        """Whether what was read has gone on its way, or is nothing yet; else whoever waits must see to it."""
+        waiter, pieces = self._waiter, self._pieces
+        if self.complete or self._error is not None or waiter is None or waiter.done():
+            return False
+        if not pieces:
+            return True
+        piece = pieces.pop() if len(pieces) == 1 and not self._paused else self.take() or b""
+        self._unread, self._heard_at = 0, self._loop.time()
+        try:
+            if not take(piece):
+                waiter.set_result(False)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the pieces are waited for
+            waiter.set_exception(error)
+        return True
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(True)
 
     def _fail(self, message: str) -> None:
         if not self.complete and self._error is None:
@@ -249,6 +279,7 @@ class Connection(asyncio.Protocol):
             if not body:  # b"" is the end
                 return
         self._pieces.append(body)
+        self.received_bytes += len(body)
         self._unread += len(body)
         if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
             self._paused = True

@@ -6,7 +6,7 @@ other.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -46,6 +46,11 @@ class DemoReply:
         piece = self._pieces.popleft()
         self.received_bytes += len(piece)
         return piece
+
+    async def flow(self, take: Callable[[bytes], bool], timeout_s: float) -> None:
+        """As upstream.Reply.flow does, piece by piece."""
+        while take(await self.next(timeout_s)):
+            pass
 
     async def read(self, limit: int) -> bytes:
         """The whole body."""

@@ -38,13 +38,18 @@ class Reply:
         self._idle_s = idle_s
         self.status = connection.status
         self._headers = connection.head
-        self.received_bytes = 0  # of the body so far
+        self._received_bytes = 0  # when it was closed
         self._closed = self._complete = False
 
     @property
     def headers(self) -> Mapping[str, str]:
         """By their names in lower case; made when they are asked for, which is where something went wrong."""
         return decoded(self._headers)
+
+    @property
+    def received_bytes(self) -> int:
+        """Of the body so far."""
+        return self._received_bytes if self._closed else self._connection.received_bytes
 
     @property
     def complete(self) -> bool:
@@ -67,8 +72,25 @@ class Reply:
                 if timeout_s is not None:
                     raise
                 raise LLMError("timeout", f"The provider fell silent for {self._idle_s:g} s") from None
-        self.received_bytes += len(piece)
         return piece
+
+    async def flow(self, take: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Hand `take` each piece as it comes, b"" at the end, until it answers False.
+
+        It is called where the piece is read: no coroutine is resumed in between. Raises TimeoutError after `timeout_s`
+        of silence, LLMError as `next` does, and what `take` raises.
+        """
+        connection, going = self._connection, True
+        while going:
+            piece = connection.take()
+            if piece is not None:
+                going = take(piece)
+                continue
+            waiter = connection.flowing(take, timeout_s)
+            try:
+                going = await waiter
+            finally:
+                connection.dammed()
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises as `next` does, and LLMError("bad_upstream") past `limit` bytes."""
@@ -76,8 +98,6 @@ class Reply:
         while True:
             if (piece := self._connection.take()) is None:
                 piece = await self.next()
-            else:
-                self.received_bytes += len(piece)
             if not piece:
                 break
             pieces.append(piece)
@@ -92,10 +112,9 @@ class Reply:
         """
         if self._closed:
             return ()
-        self._closed, self._complete = True, self._connection.complete
-        unread = self._connection.release()
-        self.received_bytes += sum(map(len, unread))
-        return unread
+        connection = self._connection
+        self._closed, self._complete, self._received_bytes = True, connection.complete, connection.received_bytes
+        return connection.release()
 
 
 class Upstream:
