@@ -8,6 +8,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.hang_up import HungUp
+from gateway.http1 import writer
 from translators import sse
 from translators.errors import LLMError
 
@@ -25,9 +26,11 @@ class Client:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
+        self._write = writer(send)
         self._request_id = request_id
+        self._unsent: list[bytes] = []  # of a stream: the client has not read what is before it
         self.begun = False
-        self.unsent = b""  # what of a stream goes out with its end
+        self.behind_bytes = 0  # of that
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """The status line and the headers."""
@@ -36,13 +39,26 @@ class Client:
         lines.append((b"x-request-id", self._request_id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
 
-    async def more(self, data: bytes) -> None:
-        """A piece of a stream."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+    def write(self, data: bytes) -> bool:
+        """A piece of a stream: sent at once, or with `caught_up` where the client does not keep up; whether it was."""
+        if self._write is not None and not self._unsent and self._write(data):
+            return True
+        self._unsent.append(data)
+        self.behind_bytes += len(data)
+        return False
+
+    async def caught_up(self) -> None:
+        """Until all that was written has been sent."""
+        while self._unsent:
+            data = b"".join(self._unsent)
+            self._unsent = [data]
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            del self._unsent[0]
+            self.behind_bytes -= len(data)
 
     async def end(self, data: bytes = b"") -> None:
-        """The last piece."""
-        await self._send({"type": "http.response.body", "body": self.unsent + data})
+        """The last piece, behind what is still to be sent."""
+        await self._send({"type": "http.response.body", "body": b"".join([*self._unsent, data])})
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A response in one piece."""

@@ -60,7 +60,8 @@ class Growing:
     """One stream's hold as it grows. `quote` is of the target that answers, `told` the limit that it was sent.
 
     `seen`: what is generated is seen as it comes, and the hold grows ahead of it, up to the limit. Otherwise the
-    provider is believed to keep to its limit, which the hold covers, until it evidently does not.
+    provider is believed to keep to its limit, which the hold covers, until it evidently does not. Either way `room` is
+    to be asked for once `due_bytes` of output have come.
     """
 
     def __init__(
@@ -89,11 +90,7 @@ class Growing:
         self._tolerated = FORGETFUL * self._longest if quote.said and told is None else 0
         self._began = time.perf_counter()
         self._covered = quote.length(hold.nanousd - owed_nanousd)
-        self._due = self._next_due(0) if seen else round((self._longest - NEAR) * bytes_per_token)
-
-    def due(self, output_bytes: int) -> bool:
-        """Whether the hold must be looked at, now that so much has come."""
-        return output_bytes >= self._due
+        self.due_bytes = self._next_due(0) if seen else round((self._longest - NEAR) * bytes_per_token)
 
     async def room(self, output_bytes: int) -> bool:
         """Whether the hold covers what can still come, raised if need be; if not, the stream ends, by `ended_by`."""
@@ -109,13 +106,13 @@ class Growing:
         if self._covered < wanted:
             await self._grow(needed, wanted)
         # where little is free now, ask again soon
-        self._due = self._next_due(ahead) if self._covered >= wanted else output_bytes + max(16, ahead // 4)
+        self.due_bytes = self._next_due(ahead) if self._covered >= wanted else output_bytes + max(16, ahead // 4)
         return self._covered >= needed
 
     async def _after(self, output_bytes: int) -> bool:
         tokens = round(output_bytes / self._bytes_per_token)
         await self._grow(tokens, tokens + STEP)
-        self._due = output_bytes + round(NEAR * self._bytes_per_token)
+        self.due_bytes = output_bytes + round(NEAR * self._bytes_per_token)
         return tokens - NEAR <= max(self._covered, self._tolerated)
 
     def _next_due(self, ahead: int) -> int:

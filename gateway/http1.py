@@ -5,9 +5,11 @@ for the head. Read against uvicorn 0.54, protocols/http/httptools_impl.py.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 BODILESS = (204, 304)  # RFC 9110, section 6.4.1
@@ -96,6 +98,18 @@ class Exchange(RequestResponseCycle):
         else:
             self._go_on(message.get("body", b""), message.get("more_body", False))
 
+    def write(self, piece: bytes) -> bool:
+        """A piece of the body, at once where the client keeps up; whether that is so."""
+        if self.flow.write_paused:
+            return False
+        if self.disconnected:
+            return True
+        if self._head or not self.chunked_encoding:
+            self._go_on(piece, True)
+        else:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         if self.response_started:
             raise RuntimeError("the answer had begun")
@@ -144,3 +158,9 @@ class Exchange(RequestResponseCycle):
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()
+
+
+def writer(send: Send) -> Callable[[bytes], bool] | None:
+    """`Exchange.write` of the exchange that `send` is of; None where another server serves."""
+    exchange = getattr(send, "__self__", None)
+    return exchange.write if isinstance(exchange, Exchange) else None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from gateway.attempts import Course, fell_silent
 from gateway.choices import Reply
@@ -23,84 +24,97 @@ async def relay(
     Raises LLMError when the provider breaks off or falls silent.
     """
     await client.start(200, {**STREAM_HEADERS, **headers})
-    behind = _Behind(client) if growing is not None and growing.seen else None
+    passage = _Passage(course, client, growing)
     try:
-        ended_by = await _relayed(course, behind or client, keepalive_s, growing)
+        ended_by = await passage.through(keepalive_s)
         if ended_by is not None:
             course.close()  # first of all: what is generated from here on nobody pays for
         return ended_by
     finally:
-        if behind is not None:
-            behind.close()
+        passage.close()
 
 
-async def _relayed(
-    course: Course, client: "Client | _Behind", keepalive_s: float, growing: Growing | None
-) -> EndedBy | None:
-    reply, decoder, target = course.reply, course.decoder, course.target
-    assert reply is not None and decoder is not None and target is not None  # noqa: S101 - first_answer has seen to it
-    frames: Sequence[bytes] = course.frames
-    heard = time.perf_counter()
-    await client.more(b"".join(frames) or sse.KEEP_ALIVE)
-    while not course.ended:
-        if growing is not None and not decoder.done:
-            course.last_frame = frames[-1] if frames else course.last_frame
-            if isinstance(client, _Behind) and client.bytes > MOST_BEHIND:
-                return "slow_client"
-            if growing.due(decoder.output_bytes) and not await growing.room(decoder.output_bytes):
-                return growing.ended_by
-        patience_s = heard + target.timeouts.idle_s - time.perf_counter()
-        try:
-            data = await (_run_out(reply) if decoder.done else reply.next(max(0.001, min(keepalive_s, patience_s))))
-        except TimeoutError:
-            if patience_s <= keepalive_s:
-                raise fell_silent(target) from None
-            await client.more(sse.KEEP_ALIVE)
-            continue
-        heard = time.perf_counter()
-        course.ended = not data
-        frames = decoder.feed(data) if data else decoder.close()
-        if course.first_byte is None and decoder.started:
-            course.first_byte = heard
-        if frames:
-            await client.more(b"".join(frames))
-    return None
+class _Passage:
+    """One stream from its provider to its client: pieces are taken where they are read, and the task seldom wakes."""
 
-
-class _Behind:
-    """Writes to a client who may read more slowly than the provider says: a growing hold cannot wait for it."""
-
-    def __init__(self, client: Client) -> None:
+    def __init__(self, course: Course, client: Client, growing: Growing | None) -> None:
+        assert course.decoder is not None  # noqa: S101 - first_answer has seen to it
+        self._course = course
+        self._decoder = course.decoder
         self._client = client
-        self._pending: list[bytes] = []
-        self._writing: asyncio.Task[None] | None = None
-        self.bytes = 0  # that the client has not taken yet
+        self._growing = growing
+        self._frames: Sequence[bytes] = course.frames  # the last that were written
+        self._look_bytes = 0.0  # of output, at which the task has something to see to
+        self._silent_s = 0.0  # since the provider was heard, as far as it was waited for
+        self._catching_up: asyncio.Task[None] | None = None
 
-    async def more(self, data: bytes) -> None:
-        """Leave a piece to be written."""
-        self._pending.append(data)
-        self.bytes += len(data)
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.ensure_future(self._write())
+    async def through(self, keepalive_s: float) -> EndedBy | None:
+        """To the end of the stream, or why it ended before."""
+        course, decoder, client = self._course, self._decoder, self._client
+        reply, target = course.reply, course.target
+        assert reply is not None and target is not None  # noqa: S101 - first_answer has seen to it
+        client.write(b"".join(self._frames) or sse.KEEP_ALIVE)
+        while not course.ended:
+            if client.behind_bytes:
+                await self._wait_for_client()
+            if not decoder.done and (ended_by := await self._looked_up()) is not None:
+                return ended_by
+            wait_s = min(keepalive_s, target.timeouts.idle_s - self._silent_s)
+            try:
+                if decoder.done:
+                    await _run_out(reply)
+                    self.take(b"")
+                else:
+                    await reply.flow(self.take, wait_s)
+            except TimeoutError:
+                self._silent_s += wait_s
+                if self._silent_s >= target.timeouts.idle_s:
+                    raise fell_silent(target) from None
+                client.write(sse.KEEP_ALIVE)
+        return None
+
+    def take(self, data: bytes) -> bool:
+        """A piece of the provider's, b"" at its end, decoded and written; whether the next may come at once."""
+        self._silent_s = 0.0
+        decoder = self._decoder
+        if not data:
+            self._course.ended = True
+        self._frames = frames = decoder.feed(data) if data else decoder.close()
+        if frames and not self._client.write(b"".join(frames)):
+            return False
+        return decoder.output_bytes < self._look_bytes and not decoder.done and not self._course.ended
+
+    async def _looked_up(self) -> EndedBy | None:
+        """See to what waits for a look, and say when the next is due; or why the stream must end here."""
+        course, output_bytes, growing = self._course, self._decoder.output_bytes, self._growing
+        if self._frames:
+            course.last_frame = self._frames[-1]
+        if course.first_byte is None and self._decoder.started:
+            course.first_byte = time.perf_counter()
+        if growing is not None and growing.seen and self._client.behind_bytes > MOST_BEHIND:
+            return "slow_client"
+        if growing is not None and output_bytes >= growing.due_bytes and not await growing.room(output_bytes):
+            return growing.ended_by
+        self._look_bytes = 0 if course.first_byte is None else inf if growing is None else growing.due_bytes
+        return None
 
     def close(self) -> None:
         """Leave the rest to the end of the answer, when its bill is written."""
-        if self._writing is not None:
-            self._writing.cancel()
-        self._client.unsent = b"".join(self._pending)
+        if self._catching_up is not None:
+            self._catching_up.cancel()
 
-    async def _write(self) -> None:
-        while self._pending:
-            data, self._pending = b"".join(self._pending), []
-            await self._client.more(data)  # uvicorn takes it at once, and then waits for the client to read
-            self.bytes -= len(data)
+    async def _wait_for_client(self) -> None:
+        """A growing hold cannot wait for a client who reads more slowly than the provider says."""
+        if self._growing is None or not self._growing.seen:
+            await self._client.caught_up()
+        elif self._catching_up is None or self._catching_up.done():
+            self._catching_up = asyncio.ensure_future(self._client.caught_up())
 
 
-async def _run_out(reply: Reply) -> bytes:
+async def _run_out(reply: Reply) -> None:
     """Behind the end marker nothing counts, but a connection whose last bytes are read can be used again."""
     try:
         while await reply.next(RUN_OUT_S):
             pass
     except (TimeoutError, LLMError):
         pass
-    return b""
