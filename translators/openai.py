@@ -439,6 +439,9 @@ def _chunk_of(data: bytes) -> Json | None:
     return None
 
 
+_PADDING = b',"obfuscation":"'
+
+
 class Decoder:
     """Relays a host's frames, bytes unchanged; CRLF, comments and `event:` lines are framed anew.
 
@@ -459,12 +462,15 @@ class Decoder:
         self._open: set[int] = set()  # choices that were begun
         self._finished: set[int] = set()
         self._texting = False  # the first choice has begun to speak: most frames are text from here
+        self._before = self._behind = b""  # what stood around the text of the last such frame
         self.done = False
         self._error: LLMError | None = None
         self._usage_to_come = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for the host's own error and for what cannot be read."""
+        if self._texting and self._is_more_text(data):
+            return [data]
         frames: list[bytes] = []
         if self._lines is None and b"\r" in data:
             self._lines = sse.Decoder()
@@ -523,6 +529,34 @@ class Decoder:
         if len(self._rest) > sse.MAX_EVENT_BYTES:
             raise LLMError("bad_upstream", "The provider sent one event larger than 64 MiB")
 
+    def _is_more_text(self, data: bytes) -> bool:
+        """Whether `data` is the last frame of text over again, save for its text and what OpenAI pads it with.
+
+        Source: openai 3.52, types/chat/chat_completion_stream_options_param.py, include_obfuscation.
+        """
+        if not self._before or self._rest or not data.startswith(self._before):
+            return False
+        start, size = len(self._before), len(data)
+        end = data.find(b'"', start)
+        while end > 0 and data[end - 1] == 0x5C:
+            end = data.find(b'"', end + 1)
+        behind = end + len(self._behind)
+        if (
+            end <= start
+            or not data.startswith(self._behind, end)
+            or data.find(b"\n", start) != size - 2
+            or data.find(b"\r", start) >= 0
+        ):
+            return False
+        if behind != size and not (
+            data.startswith(_PADDING, behind)
+            and data.endswith(b'"}\n\n')
+            and data.find(b'"', behind + len(_PADDING)) == size - 4
+        ):
+            return False
+        self.output_bytes += end - start
+        return True
+
     def _is_text(self, block: bytes) -> bool:
         """Whether `block` surely is one more piece of the first choice's text, told without parsing it."""
         start = block.find(b'"content":"') + 11
@@ -544,6 +578,8 @@ class Decoder:
         ):
             return False
         self.output_bytes += end - start  # escapes count as they are written: an estimate
+        padding = block.rfind(_PADDING)
+        self._before, self._behind = block[:start], block[end:padding] if padding > end else block[end:] + b"\n\n"
         return True
 
     def _block(self, block: bytes, frames: list[bytes]) -> None:
