@@ -4,7 +4,7 @@ A whole answer goes the way of a stream, block by block, and its deltas are put 
 Source: anthropic 2.11, types/raw_message_stream_event.py and the types it names; the recorded exchanges.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -206,13 +206,16 @@ class Decoder:
         return frames
 
     def _read(self, event: Json, frames: list[bytes]) -> None:
+        if event.get("type") == "content_block_delta":  # most are, and a match costs a microsecond
+            index, delta = event.get("index"), event.get("delta")
+            if isinstance(index, int) and isinstance(delta, dict):
+                self._hand_out(self._reply.delta(index, delta), frames)
+            return
         match event:
             case {"type": "message_start", "message": dict(message)}:
                 self._begin(message)
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
                 self._hand_out(self._reply.start(index, block), frames)
-            case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
-                self._hand_out(self._reply.delta(index, delta), frames)
             case {"type": "content_block_stop", "index": int(index)}:
                 self._hand_out(self._reply.stop(index), frames)
             case {"type": "message_delta"}:
@@ -239,7 +242,7 @@ class Decoder:
         self._raw_usage = later(self._raw_usage, usage)
         self.usage = usage_of(self._raw_usage)
 
-    def _hand_out(self, told: Iterator[Json] | list[Json], frames: list[bytes]) -> None:
+    def _hand_out(self, told: Iterable[Json], frames: list[bytes]) -> None:
         for delta in told:
             self.output_bytes += deltas.spoken_bytes(delta)
             if not self.started and "content" not in delta:

@@ -8,7 +8,7 @@ tools were asked and answered, and every block of an unknown kind), `citations` 
 Source: anthropic 2.11, types/content_block.py, types/raw_content_block_delta.py; the recorded exchanges.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,13 +87,16 @@ class Reply:
                 opened.call, begun = self._message.begin_call(id, name)
                 yield from (_told(delta, block) for delta in begun)
 
-    def delta(self, index: int, delta: Json) -> Iterator[Json]:
+    def delta(self, index: int, delta: Json) -> Iterable[Json]:
         opened = self._open.get(index)
         if opened is None:
-            return
+            return ()
+        if delta.get("type") == "text_delta" and isinstance(delta.get("text"), str):
+            return self._message.say(delta["text"])
+        return self._delta(opened, delta)
+
+    def _delta(self, opened: _Block, delta: Json) -> Iterator[Json]:
         match delta:
-            case {"type": "text_delta", "text": str(text)}:
-                yield from self._message.say(text)
             case {"type": "thinking_delta", "thinking": str(text)}:
                 yield from self._think(opened, "text", text)
             case {"type": "signature_delta", "signature": str(text)}:

@@ -25,13 +25,29 @@ class Chunks:
         self.model = model
         self.extra: Json = {}  # further top-level fields of every chunk (service_tier)
         self._begun: set[int] = set()
+        self._around: dict[int, tuple[bytes, bytes]] = {}  # a further piece of each choice's text
+        self._around_of: tuple[str, str, Json] = ("", "", {})
 
     def delta(self, delta: Json, index: int = 0, logprobs: Json | None = None) -> bytes:
         """A frame for one choice; its first also says the role."""
         if index not in self._begun:
             self._begun.add(index)
             delta = {"role": "assistant", "content": "", **delta}
+        elif logprobs is None and len(delta) == 1 and "content" in delta:
+            before, behind = self._around_text(index)
+            return before + orjson.dumps(delta["content"]) + behind
         return self._frame([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}])
+
+    def _around_text(self, index: int) -> tuple[bytes, bytes]:
+        """What stands around a piece of text in its frame, written once: most frames differ in nothing else."""
+        of = (self.id, self.model, self.extra)
+        if of != self._around_of:
+            self._around, self._around_of = {}, (self.id, self.model, self.extra.copy())
+        if index not in self._around:
+            frame = self._frame([{"index": index, "delta": {"content": 0}, "logprobs": None, "finish_reason": None}])
+            before, name, behind = frame.rpartition(b'"delta":{"content":')
+            self._around[index] = before + name, behind[1:]
+        return self._around[index]
 
     def finish(self, reason: str, native: str | None = None, index: int = 0) -> list[bytes]:
         """The last frame of one choice, behind its first where nothing was said."""

@@ -44,6 +44,8 @@ def _add_entries(entries: list[Json], more: list[Json]) -> None:
 
 def spoken_bytes(delta: Json) -> int:
     """UTF-8 bytes of text, reasoning and arguments in a delta."""
+    if len(delta) == 1 and "content" in delta:  # most are a piece of text
+        return len((delta["content"] or "").encode(errors="surrogatepass"))
     said = [delta.get("content") or "", delta.get("reasoning_content") or ""]
     said += [call["function"]["arguments"] for call in delta.get("tool_calls") or () if "function" in call]
     said += [call["custom"]["input"] for call in delta.get("tool_calls") or () if "custom" in call]

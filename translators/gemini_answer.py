@@ -69,6 +69,7 @@ _KEPT = {
     "promptFeedback": "prompt_feedback",  # of the whole answer: told with its first candidate
     "modelStatus": "model_status",
 }
+_PLAIN = {"content", "index", "finishReason"}  # what a candidate holds beside those, and mostly alone
 
 
 class _Candidate:
@@ -95,11 +96,8 @@ class _Candidate:
 
     def read(self, candidate: Json) -> Iterator[Json]:
         """The deltas that a chunk's candidate brings."""
-        for field in _KEPT:
-            value = candidate.get(field)
-            if value not in (None, [], {}):
-                merge = isinstance(value, dict) and isinstance(self.kept.get(field), dict)
-                self.kept[field] = {**self.kept[field], **value} if merge else value
+        if not candidate.keys() <= _PLAIN:
+            self._keep(candidate)
         content = candidate.get("content")
         for part in _list(content.get("parts") if isinstance(content, dict) else None):
             if isinstance(part, dict):
@@ -107,6 +105,13 @@ class _Candidate:
         reason = candidate.get("finishReason")
         if reason:
             self.finish = _FINISH_NUMBERS.get(reason, str(reason)) if isinstance(reason, int) else str(reason)
+
+    def _keep(self, candidate: Json) -> None:
+        for field in _KEPT:
+            value = candidate.get(field)
+            if value not in (None, [], {}):
+                merge = isinstance(value, dict) and isinstance(self.kept.get(field), dict)
+                self.kept[field] = {**self.kept[field], **value} if merge else value
 
     def end(self, created: int) -> Iterator[Json]:
         """The deltas that wait for the end: what is still open, then Google's metadata, each once."""
@@ -264,7 +269,6 @@ class Decoder:
     """Gemini's stream, as server-sent events or as one JSON array, in OpenAI's frames."""
 
     def __init__(self, context: Context, created: int, request_id: str) -> None:
-        self.usage = Usage()
         self.started = False
         self.done = False  # Google sends no end marker: the stream just ends
         self.output_bytes = 0
@@ -310,17 +314,18 @@ class Decoder:
         if tier := service_tier(self._usage):
             self._chunks.extra = {"service_tier": tier}
         for candidate, said in _candidates(chunk, self._candidates, self._context, self._request_id):
-            logprobs = _logprobs(_dict(said.get("logprobsResult")))
+            logprobs = _logprobs(_dict(said["logprobsResult"])) if "logprobsResult" in said else None
             for delta in candidate.read(said):
                 frames.append(self._chunks.delta(delta, candidate.index, logprobs))
                 logprobs = None
             if logprobs is not None:
                 frames.append(self._chunks.delta({}, candidate.index, logprobs))
-        self._count()
+        self.output_bytes = sum([candidate.bytes for candidate in self._candidates.values()])
 
-    def _count(self) -> None:
-        self.usage = usage_of(self._usage, *_searches(self._candidates))
-        self.output_bytes = sum(candidate.bytes for candidate in self._candidates.values())
+    @property
+    def usage(self) -> Usage:
+        """What is known so far."""
+        return usage_of(self._usage, *_searches(self._candidates))
 
     def close(self) -> list[bytes]:
         """The end of each choice, and the usage where it was asked for.
@@ -335,6 +340,7 @@ class Decoder:
             raise LLMError("bad_upstream", "The provider's stream ended without an answer")
         if any(candidate.finish is None for candidate in self._candidates.values()) and not blocked:
             raise LLMError("bad_upstream", "The provider's stream ended before its answer did")
+        self.output_bytes = 0
         for index in sorted(self._candidates):
             candidate = self._candidates[index]
             frames += [chunks.delta(delta, index) for delta in candidate.end(self._created)]
@@ -342,10 +348,10 @@ class Decoder:
             reason = "content_filter" if cut else candidate.finish_reason
             frames += chunks.finish(reason, str(blocked) if cut else candidate.finish, index)
             self.remember |= candidate.remember
+            self.output_bytes += candidate.bytes
         if not self._candidates:
             message, native = _block(self._blocked)
             frames += [chunks.delta(message), *chunks.finish("content_filter", native)]
-        self._count()
         if self._context.include_usage:
             frames.append(chunks.usage(self.usage))
         return frames
@@ -411,8 +417,9 @@ def _candidates(
             # made-up ids are unique in an answer, and the same however often it is decoded
             prefix = f"call_{request_id}_" + (f"{index}_" if index else "")
             read[index] = _Candidate(index, context, prefix)
-        shared: Json = {key: said[key] for key in ("promptFeedback", "modelStatus") if key in said and place == 0}
-        yield read[index], {**each, **shared}
+        if place == 0 and ("promptFeedback" in said or "modelStatus" in said):
+            each = each | {key: said[key] for key in ("promptFeedback", "modelStatus") if key in said}
+        yield read[index], each
 
 
 MAX_CANDIDATES = 128

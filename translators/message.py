@@ -1,7 +1,7 @@
 """The message that an answer's blocks add up to, handed out piece by piece as OpenAI's deltas."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +35,14 @@ class Message:
         self.layout: list[Json] = []
         self.silent = True
 
-    def say(self, text: object) -> Iterator[Json]:
+    def say(self, text: object) -> Sequence[Json]:
         """A piece of its text; what is none says nothing."""
-        if isinstance(text, str) and text:
-            self.silent = False
-            self._text.append(text)
-            self.length += len(text)
-            yield {"content": text}
+        if not isinstance(text, str) or not text:
+            return ()
+        self.silent = False
+        self._text.append(text)
+        self.length += len(text)
+        return ({"content": text},)
 
     def end_text(self, offset: int) -> None:
         """The text from `offset` on was one block."""

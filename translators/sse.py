@@ -38,6 +38,8 @@ class Decoder:
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes."""
         events: list[Event] = []
+        if not (self._rest or self._data or self._type or self._first or self._skip_lf) and _usual(data, events):
+            return events
         rest = self._rest
         rest += data
         if self._skip_lf and rest:
@@ -85,6 +87,24 @@ class Decoder:
             self._size += len(value)
         elif name == b"event":
             self._type = value
+
+
+def _usual(data: bytes, events: list[Event]) -> bool:
+    """Whether `data` is whole events of at most one `event:` and one `data:` line each, as nearly all are."""
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+    if not data.endswith(b"\n\n") or b"\r" in data:
+        return False
+    for block in data[:-2].split(b"\n\n"):
+        type = b""
+        if block.startswith(b"event: "):
+            line, _, block = block.partition(b"\n")
+            type = line[7:]
+        if not block.startswith(b"data: ") or b"\n" in block:
+            events.clear()
+            return False
+        events.append(Event(type, block[6:]))
+    return True
 
 
 def encode(data: bytes) -> bytes:

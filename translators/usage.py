@@ -111,5 +111,8 @@ def later(before: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
 
     Nothing is added, and what was counted is not taken back by nothing, 0 or nonsense.
     """
-    said = {name: value for name, value in told.items() if count(value) or not count(before.get(name))}
-    return {**before, **{name: value for name, value in said.items() if value is not None}}
+    merged = {**before}
+    for name, value in told.items():
+        if value is not None and (count(value) or not count(before.get(name))):
+            merged[name] = value
+    return merged
