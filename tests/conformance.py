@@ -6,6 +6,7 @@ passed of run, then every failure; the exit code is 1 if one of them is not in E
 """
 
 import json
+import re
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -118,7 +119,7 @@ def _stream_faults(kind: Api, body: bytes, translator: Translator, *, truncated:
     lf, crlf = body.replace(b"\r\n", b"\n"), body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     cuts = [("byte by byte", body, 1), ("every 7th", body, 7)]
     if not _is_binary(body):
-        cuts += [("LF", lf, 1), ("CRLF", crlf, 5)]
+        cuts += [("LF", lf, 1), ("CRLF", crlf, 5), ("event by event", lf, EVENTS), ("event by event", crlf, EVENTS)]
     for name, data, size in cuts:
         other = decoded(translator, data, size)
         if (other.body, other.usage) != (run.body, run.usage) or str(other.error) != str(run.error):
@@ -138,18 +139,24 @@ def _stream_faults(kind: Api, body: bytes, translator: Translator, *, truncated:
     yield from _invented_endings(kind, body if _is_binary(body) else lf, translator)
 
 
+EVENTS = 0  # a size: as many bytes as an event has, as providers mostly write them
+_EVENT = re.compile(rb".+?(?:\r?\n\r?\n|\Z)", re.DOTALL)
+
+
 def _is_binary(body: bytes) -> bool:
     """AWS's event stream: its first byte is the highest of a length."""
     return body[:1] == b"\0"
 
 
 def decoded(translator: Translator, body: bytes, size: int, *, include_usage: bool = True) -> Run:
-    """The whole of `body`, `size` bytes at a time."""
+    """The whole of `body`, `size` bytes at a time, or an event at a time."""
     decoder = translator.Decoder(Context(include_usage=include_usage), 1, "request-1")
     frames: list[bytes] = []
     try:
-        for at in range(0, len(body), size):
-            frames += decoder.feed(body[at : at + size])
+        for piece in (
+            _EVENT.findall(body) if size == EVENTS else [body[i : i + size] for i in range(0, len(body), size)]
+        ):
+            frames += decoder.feed(piece)
         frames += decoder.close()
     except LLMError as error:
         return Run(frames, decoder.usage, error)

@@ -43,13 +43,41 @@ def test_an_error_before_anything_went_out_has_a_status_and_the_one_shape() -> N
 def test_an_error_in_a_stream_is_an_event_and_no_done() -> None:
     async def fail(client: Client) -> None:
         await client.start(200, {})
-        await client.more(b"data: {}\n\n")
+        client.write(b"data: {}\n\n")
         await client.error(LLMError("overloaded", "too much"))
 
     *_, last = written(fail)
-    assert last["body"].startswith(b'data: {"error":')
+    assert last["body"].startswith(b'data: {}\n\ndata: {"error":')
     assert b"[DONE]" not in last["body"]
     assert not last.get("more_body")
+
+
+def test_what_a_client_has_not_read_goes_out_in_its_turn() -> None:
+    sent: list[bytes] = []
+
+    async def slow() -> None:
+        reads = asyncio.Event()
+
+        async def send(message: Any) -> None:
+            await reads.wait()
+            sent.append(message.get("body", b"head"))
+
+        client = Client(send, "the-id")
+        assert not client.write(b"a") and not client.write(b"b")
+        waiting = asyncio.ensure_future(client.caught_up())
+        await asyncio.sleep(0)
+        client.write(b"c")
+        waiting.cancel()  # what it was about to send is still to be sent
+        await asyncio.wait([waiting])
+        assert (sent, client.behind_bytes) == ([], 3)
+        reads.set()
+        await client.caught_up()
+        assert (b"".join(sent), client.behind_bytes) == (b"abc", 0)
+        client.write(b"d")
+        await client.end(b"e")
+
+    asyncio.run(slow())
+    assert sent[-1] == b"de"
 
 
 def test_a_header_cannot_be_split_by_its_value() -> None:

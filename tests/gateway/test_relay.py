@@ -1,13 +1,19 @@
 """A stream on its way through: silence, and clients who leave in the middle."""
 
+import asyncio
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import orjson
 import pytest
 
+from gateway.client import Client
+from gateway.relay import relay
 from tests import replay
 from tests.gateway.test_attempts import FINISH, ROLE, SAY
 from tests.gateway.test_chat import ANSWER, COST, COUNT, HELLO, PRICES
@@ -43,6 +49,61 @@ def test_a_silent_stream_is_kept_alive_by_comments_until_its_time_is_up(gateway:
     fell_silent = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
     assert b'"code":"timeout"' in fell_silent.content
     assert b"[DONE]" not in fell_silent.content
+
+
+def test_a_client_who_reads_slowly_gets_all_of_it(gateway: Running, upstream: Upstream) -> None:
+    long = ROLE | {"choices": [{"index": 0, "delta": {"content": "x" * 16_000}, "finish_reason": None}]}
+    said = event_reply(ROLE, *[long] * 400, FINISH, COUNT)
+    upstream.answer(said)
+    body = HELLO | {"stream": True, "stream_options": {"include_usage": True}}
+    with httpx.stream("POST", f"{gateway.url}/v1/chat/completions", json=body, headers=bearer(gateway)) as answer:
+        time.sleep(0.5)  # by then there is more than the sockets and the gateway keep
+        assert b"".join(answer.iter_bytes()) == said.body
+    (entry,) = gateway.entries()
+    assert (entry["ending"], entry["cost_usd"]) == ("done", COST)
+
+
+def bearer(gateway: Running) -> dict[str, str]:
+    return {"authorization": f"Bearer {gateway.new_key()}"}
+
+
+class Telling:
+    """A provider's reply that says all it has without a pause."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = [*pieces, b""]
+
+    async def flow(self, take: Callable[[bytes], bool], timeout_s: float) -> None:
+        await asyncio.sleep(0)
+        while self._pieces and take(self._pieces.pop(0)):
+            pass
+
+
+def test_what_a_client_was_slow_to_read_is_not_lost_where_its_hold_could_not_wait() -> None:
+    told, sent = [b"data: %d\n\n" % number for number in range(9)], list[bytes]()
+
+    async def slow() -> bytes:
+        reads = asyncio.Event()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                await reads.wait()
+                sent.append(message["body"])
+
+        decoder = SimpleNamespace(feed=lambda data: [data], close=list, done=False, started=True, output_bytes=0)
+        target = SimpleNamespace(timeouts=SimpleNamespace(idle_s=5.0))
+        course: Any = SimpleNamespace(reply=Telling(*told[1:]), decoder=decoder, target=target, frames=told[:1])
+        course.ended, course.first_byte = False, None
+        growing: Any = SimpleNamespace(seen=True, due_bytes=10**9)
+        client = Client(send, "the-id")
+        assert await relay(course, client, {}, 5.0, growing) is None  # and nothing is read yet
+        before = b"".join(sent)
+        reads.set()
+        await client.end(b"end")
+        return before
+
+    assert asyncio.run(slow()) == b""
+    assert b"".join(sent) == b"".join(told) + b"end"
 
 
 def left(gateway: Running, upstream: Upstream, body: object) -> dict[str, object]:

@@ -170,6 +170,60 @@ def test_a_slow_reader_stops_the_reading_from_the_provider(upstream: replay.Upst
     assert first < total / 4
 
 
+def test_a_body_flows_without_being_asked_for(upstream: replay.Upstream) -> None:
+    pieces = tuple(b"%d," % number for number in range(30))
+    upstream.handler = lambda _: replay.Reply(200, replay.EVENTS, pieces, pause_s=0.005)
+
+    async def flowing(pool: Upstream) -> None:
+        reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda: None)
+        taken: list[bytes] = []
+
+        def take(piece: bytes) -> bool:
+            taken.append(piece)
+            return b"10," not in piece and piece != b""
+
+        await reply.flow(take, 0.1)
+        assert taken[-1].endswith(b"10,") and len(taken) > 5
+        taken.append(await reply.next())
+        await reply.flow(take, 0.1)  # longer in all than the silence that is borne
+        assert b"".join(taken) == b"".join(pieces) and taken[-1] == b"" and reply.complete
+        assert reply.received_bytes == len(b"".join(pieces))
+        reply.close()
+        await whole(pool, upstream.url)
+
+    run(flowing)
+    assert upstream.connections == 1
+
+
+def test_what_ends_a_flow_is_raised_where_it_is_waited_for(upstream: replay.Upstream) -> None:
+    said = replay.Reply(200, replay.EVENTS, (b"a", b"b"), pause_s=0.05)
+    upstream.answer(said, said.stalled(1), said.cut(1), said)
+
+    def refuse(piece: bytes) -> bool:
+        raise LLMError("bad_upstream", "not this one", code="refused")
+
+    async def flows(pool: Upstream) -> list[str | None]:
+        found: list[str | None] = []
+        for take in (refuse, bool, bool):
+            reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda: None)
+            try:
+                await reply.flow(take, 0.15)
+            except (LLMError, TimeoutError) as error:
+                found.append(error.code if isinstance(error, LLMError) else "silent")
+            finally:
+                reply.close()
+        reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda: None)
+        waiting = asyncio.ensure_future(reply.flow(bool, 5))
+        await asyncio.sleep(0.02)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert await reply.next() == b"a"  # nobody takes it any more
+        reply.close()
+        return found
+
+    assert run(flows) == ["refused", "silent", "provider_cut_off"]
+
+
 def test_a_header_cannot_smuggle_another() -> None:
     async def smuggle(pool: Upstream) -> object:
         return await pool.send("http://127.0.0.1:9/", {"x": "a\r\ny: b"}, b"", SHORT, lambda: None)

@@ -471,6 +471,43 @@ def test_an_error_in_a_stream_is_raised_after_what_came_before_it(
         assert decoder.usage.cost_usd == "0.0001013"
 
 
+PADDED: dict[str, Any] = {"usage": None, "obfuscation": "aB3"}
+TEXTS = ("a", "", 'said "so" \\', "\\", "line\nand line", "é", '"error"', ', "usage":{}')
+VARIED = [
+    *(frame(piece(text), **PADDED) for text in TEXTS),
+    frame(piece("b"), **PADDED | {"obfuscation": ""}),
+    frame(piece("c"), **PADDED).replace(b'"aB3"', b'"a","usage":{"prompt_tokens":7}'),
+    frame(piece("d"), **PADDED).replace(b'"aB3"', b'"a"\r\n,"x":"y"'),
+    frame(piece("d"), **PADDED).replace(b'"aB3"}\n\n', b'"a"}\n"\n'),
+    frame(piece("e"), **PADDED).replace(b"\n\n", b"\r\n\r\n"),
+    frame(piece("f"), **PADDED).replace(b'"f"', b'"f","tool_calls":null'),
+    frame(piece("g", index=1), **PADDED),
+    frame(piece("h")),
+    frame(piece("i", "stop"), **PADDED),
+    frame(error={"message": "broke"}),
+    frame(usage={"prompt_tokens": 3, "completion_tokens": 5}),
+    b": comment\n\n",
+    b"\n",
+]
+
+
+@given(st.lists(st.sampled_from(VARIED), max_size=12))
+def test_frames_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes]) -> None:
+    def heard(pieces: list[bytes]) -> tuple[bytes, object, int, str]:
+        decoder, frames, failed = openai.Decoder(Context(), 0, "r"), list[bytes](), ""
+        try:
+            for each in pieces:
+                frames += decoder.feed(each)
+            frames += decoder.close()
+        except LLMError as error:
+            failed = error.message
+        return b"".join(frames), decoder.usage, decoder.output_bytes, failed
+
+    told = [frame(piece("begun"), **PADDED), *told]
+    by_bytes = heard([bytes([byte]) for byte in b"".join(told)])
+    assert heard(told) == by_bytes
+
+
 @given(
     st.lists(
         st.binary(max_size=40)

@@ -26,6 +26,19 @@ def test_every_framing_and_cut_gives_the_same_events(end: bytes, size: int) -> N
     assert events(STREAM.replace(b"\n", end), size) == EXPECTED
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_events_that_come_one_by_one_are_read_as_any(end: bytes) -> None:
+    told = [b"data: a", b"event: b\ndata: c", b": d", b"data:e", b"data: f\ndata: g", b"event: h", b"data:  i"]
+    whole = [(b"", b"a"), (b"b", b"c"), (b"", b"e"), (b"", b"f\ng"), (b"", b" i")]
+    for first in (b"", b"\n"):  # before the first of all a byte-order mark may stand
+        decoder = sse.Decoder()
+        pieces = [first, *(piece + b"\n\n" for piece in told)]
+        assert [event for piece in pieces for event in decoder.feed(piece.replace(b"\n", end))] == whole
+        assert decoder.feed(b"data: j") == decoder.feed(end) == []
+        assert decoder.feed(b"data: k" + end * 2) == [(b"", b"j\nk")]
+        assert decoder.feed(b"data: l" + end * 2 + b"data: m" + end * 2) == [(b"", b"l"), (b"", b"m")]
+
+
 def test_an_unfinished_event_is_not_dispatched() -> None:
     assert events(b"data: a\n\ndata: b\n") == [(b"", b"a")]
 
