@@ -102,7 +102,7 @@ class Exchange(RequestResponseCycle):
         """A piece of the body, at once where the client keeps up; whether that is so."""
         if self.flow.write_paused:
             return False
-        if self.disconnected:
+        if self.disconnected or not piece:  # an empty chunk would be the end
             return True
         if self._head or not self.chunked_encoding:
             self._go_on(piece, True)

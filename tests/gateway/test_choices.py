@@ -1,7 +1,7 @@
 """Several replies as one stream of pieces."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -32,6 +32,9 @@ class Scripted:
             await asyncio.Event().wait()
         self.complete = True
         return b""
+
+    async def flow(self, take: Callable[[bytes], bool], timeout_s: float) -> None:
+        raise NotImplementedError
 
     async def read(self, limit: int) -> bytes:
         return b""

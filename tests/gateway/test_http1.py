@@ -10,8 +10,9 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from gateway.http1 import Connection
+from gateway.http1 import Connection, writer
 
+PIECE = b"x" * 60_000
 LONG = 3_000_000  # bytes: beyond what sockets and the server keep
 
 
@@ -58,6 +59,16 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         case "/injected":
             await begin(content_length="2", x_a="b\r\nx-c: d")
             await say(b"ok")
+        case "/written":
+            write = writer(send)
+            assert write is not None
+            await begin()
+            assert write(PIECE) and write(b"")
+            pieces = 1
+            while write(PIECE) and pieces < LONG:
+                pieces += 1
+            await say(b"%d" % pieces, more=True)  # once the client has read
+            await say(b"")
         case "/late":
             await asyncio.sleep(0.05)
             await begin(content_length="4")
@@ -175,6 +186,15 @@ def test_a_body_of_any_size_comes_through_both_ways(client: Client) -> None:
     sent = bytes(range(256)) * (LONG // 256)
     threading.Thread(target=lambda: client.send("POST /echo", sent)).start()
     assert client.whole() == (200, sent)
+
+
+def test_what_is_written_at_once_ends_where_the_client_does_not_keep_up(client: Client) -> None:
+    client.send("GET /written")
+    time.sleep(0.2)
+    status, body = client.whole()
+    pieces = int(body.rpartition(PIECE)[2])
+    assert (status, body) == (200, PIECE * pieces + b"%d" % pieces)
+    assert 0 < pieces * len(PIECE) < 100 * LONG
 
 
 def test_a_client_that_waits_to_be_told_is_told_to_go_on(client: Client) -> None:

@@ -172,7 +172,7 @@ def test_a_slow_reader_stops_the_reading_from_the_provider(upstream: replay.Upst
 
 def test_a_body_flows_without_being_asked_for(upstream: replay.Upstream) -> None:
     pieces = tuple(b"%d," % number for number in range(30))
-    upstream.handler = lambda _: replay.Reply(200, replay.EVENTS, pieces, pause_s=0.005)
+    upstream.handler = lambda _: replay.Reply(200, replay.EVENTS, pieces, pause_s=0.01)
 
     async def flowing(pool: Upstream) -> None:
         reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda: None)
@@ -182,10 +182,10 @@ def test_a_body_flows_without_being_asked_for(upstream: replay.Upstream) -> None
             taken.append(piece)
             return b"10," not in piece and piece != b""
 
-        await reply.flow(take, 0.1)
+        await reply.flow(take, 0.12)
         assert taken[-1].endswith(b"10,") and len(taken) > 5
         taken.append(await reply.next())
-        await reply.flow(take, 0.1)  # longer in all than the silence that is borne
+        await reply.flow(take, 0.12)  # longer in all than the silence that is borne
         assert b"".join(taken) == b"".join(pieces) and taken[-1] == b"" and reply.complete
         assert reply.received_bytes == len(b"".join(pieces))
         reply.close()
@@ -196,11 +196,13 @@ def test_a_body_flows_without_being_asked_for(upstream: replay.Upstream) -> None
 
 
 def test_what_ends_a_flow_is_raised_where_it_is_waited_for(upstream: replay.Upstream) -> None:
-    said = replay.Reply(200, replay.EVENTS, (b"a", b"b"), pause_s=0.05)
+    said = replay.Reply(200, replay.EVENTS, (b"a", b"b", b"c"), pause_s=0.05)
     upstream.answer(said, said.stalled(1), said.cut(1), said)
 
     def refuse(piece: bytes) -> bool:
-        raise LLMError("bad_upstream", "not this one", code="refused")
+        if piece == b"b":
+            raise LLMError("bad_upstream", "not this one", code="refused")
+        return piece != b""
 
     async def flows(pool: Upstream) -> list[str | None]:
         found: list[str | None] = []

@@ -55,6 +55,19 @@ def test_the_role_comes_once_a_choice_and_the_head_is_stable() -> None:
     }
 
 
+def test_the_head_may_change_between_two_pieces_of_text() -> None:
+    writer = completion.Chunks("chatcmpl-1", 7, "m")
+    frames = [writer.delta({"content": '"a" \u2028 é'}), writer.delta({"content": '"b" \u2028 é'})]
+    writer.id, writer.extra["service_tier"] = "chatcmpl-2", "flex"
+    frames += [writer.delta({"content": "c"}), writer.delta({"content": "d"})]
+    made = chunks(frames)
+    assert [chunk.choices[0].delta.content for chunk in made] == ['"a" \u2028 é', '"b" \u2028 é', "c", "d"]
+    assert [(chunk.id, chunk.service_tier) for chunk in made] == [("chatcmpl-1", None)] * 2 + [
+        ("chatcmpl-2", "flex")
+    ] * 2
+    assert {chunk.choices[0].index for chunk in made} == {0}
+
+
 def test_an_empty_answer_still_has_a_role_and_a_finish() -> None:
     made = chunks(completion.Chunks("c", 1, "m").finish("stop"))
     assert [(chunk.choices[0].delta.role, chunk.choices[0].finish_reason) for chunk in made] == [

@@ -37,6 +37,15 @@ def test_events_that_come_one_by_one_are_read_as_any(end: bytes) -> None:
         assert decoder.feed(b"data: j") == decoder.feed(end) == []
         assert decoder.feed(b"data: k" + end * 2) == [(b"", b"j\nk")]
         assert decoder.feed(b"data: l" + end * 2 + b"data: m" + end * 2) == [(b"", b"l"), (b"", b"m")]
+        assert decoder.feed(b"data: n" + end * 2 + b"id: o" + end * 2) == [(b"", b"n")]
+        assert decoder.feed(b"data: p") == []
+        assert decoder.feed(b"data: q" + end * 2) == [(b"", b"pdata: q")]
+
+
+def test_a_byte_order_mark_stands_at_the_very_start_alone() -> None:
+    decoder = sse.Decoder()
+    assert decoder.feed(b"data: a\n\n") == [(b"", b"a")]
+    assert decoder.feed(b"\xef\xbb\xbfdata: b\n\n") == []
 
 
 def test_an_unfinished_event_is_not_dispatched() -> None:
