@@ -19,7 +19,7 @@ from tests.running import Running, configured
 
 CALLS: dict[str, dict[str, float]] = {
     "a whole answer": {"redis": 396, "sqlite": 478},
-    "an event of a stream": {"redis": 30.5, "sqlite": 30.5},
+    "an event of a stream": {"redis": 9.3, "sqlite": 9.3},
 }
 SLACK = 1.25
 EVENTS = 60
@@ -95,7 +95,10 @@ def test_no_path_has_become_longer(
 
     def streamed(events: int) -> float:
         said = event_reply(*[SAY] * events, FINISH, COUNT)
-        paced = type(said)(said.status, said.headers, said.pieces, PAUSE_S)
+        compact = tuple(
+            piece.replace(b'": ', b'":').replace(b", ", b",") for piece in said.pieces
+        )  # as providers write
+        paced = type(said)(said.status, said.headers, compact, PAUSE_S)
         upstream.handler = lambda _: paced
         return per_request(calls, gateway, key, HELLO | {"stream": True})
 
