@@ -469,7 +469,7 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for the host's own error and for what cannot be read."""
-        if self._texting and self._is_more_text(data):
+        if self._texting and self._lines is None and self._is_more_text(data):
             return [data]
         frames: list[bytes] = []
         if self._lines is None and b"\r" in data:

@@ -15,6 +15,7 @@ from gateway.commands import tables
 from gateway.commands.desk import Json, command
 from gateway.commands.load import Address, Caller, Refused, Seen, point
 from gateway.commands.processes import cpu_s, rss_bytes, there
+from gateway.proxies import Proxies
 from gateway.upstream import Upstream
 from translators.errors import LLMError
 
@@ -97,7 +98,7 @@ def _ask_leave() -> None:
 
 
 async def _measured(address: Address, args: argparse.Namespace) -> Json:
-    pool = Upstream()
+    pool = Upstream(args.concurrency, Proxies(os.environ))
     try:
         whole, streams = (Caller(pool, address, streamed=streamed) for streamed in (False, True))
         for caller in (whole, streams):

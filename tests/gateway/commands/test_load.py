@@ -7,6 +7,7 @@ import pytest
 
 from gateway.commands import load
 from gateway.commands.load import Address, Caller, Refused, Seen, point
+from gateway.proxies import Proxies
 from gateway.upstream import Upstream as Pool
 from tests.replay import SILENCE, Reply, Upstream, event_reply, json_reply
 from translators.errors import LLMError
@@ -25,7 +26,7 @@ def loaded(upstream: Upstream, *, streamed: bool = False, requests: int, seconds
     """What four callers see."""
 
     async def run() -> Seen:
-        pool = Pool()
+        pool = Pool(4, Proxies({}))
         try:
             address = Address(f"{upstream.url}/v1", "sk-test", "small", 7)
             return await Caller(pool, address, streamed=streamed).load(4, requests, seconds)
@@ -37,7 +38,7 @@ def loaded(upstream: Upstream, *, streamed: bool = False, requests: int, seconds
 
 def asked_once(upstream: Upstream, *, streamed: bool) -> None:
     async def run() -> None:
-        pool = Pool()
+        pool = Pool(4, Proxies({}))
         try:
             address = Address(f"{upstream.url}/v1", "", "small", 7)
             await Caller(pool, address, streamed=streamed).ask(Seen())
