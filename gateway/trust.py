@@ -21,9 +21,9 @@ class Resuming(ssl.SSLContext):
         self._sessions: dict[str, ssl.SSLSession] = {}
 
     def remember(self, host: str, tls: ssl.SSLObject) -> None:
-        """Keep its session; with TLS 1.3 there is one only once the server has spoken."""
-        if tls.session is not None and tls.session.has_ticket:
-            self._sessions[host] = tls.session
+        """Keep the session of a whole handshake; with TLS 1.3 there is one only once the server has spoken."""
+        if not tls.session_reused and (session := tls.session) is not None and session.has_ticket:  # read once: a copy
+            self._sessions[host] = session
 
     def wrap_bio(
         self,
