@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[bool] | None = None
         self._flow: Callable[[bytes], bool] | None = None
-        self._heard_at = self._silence_s = 0.0  # in a flow
+        self._silence_s = 0.0  # that is borne in a flow
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline = 0.0  # of who waits; while idle, of the connection
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
 
     def flowing(self, take: Callable[[bytes], bool], silence_s: float) -> "asyncio.Future[bool]":
         """Hand `take` the pieces as they are read. True: there is something else; False: it wants no more."""
-        self._flow, self._silence_s, self._heard_at = take, silence_s, self._loop.time()
+        self._flow, self._silence_s = take, silence_s
         return self.something(silence_s)
 
     def dammed(self) -> None:
@@ -178,8 +178,6 @@ class Connection(asyncio.Protocol):
 
     def _expired(self) -> None:
         self._timer = None
-        if self._flow is not None:
-            self._deadline = self._heard_at + self._silence_s
         left_s = self._deadline - self._loop.time()
         if left_s > EARLY_S:
             self._due(left_s)
@@ -232,7 +230,7 @@ class Connection(asyncio.Protocol):
         if not pieces:
             return True
         piece = pieces.pop() if len(pieces) == 1 and not self._paused else self.take() or b""
-        self._unread, self._heard_at = 0, self._loop.time()
+        self._unread, self._deadline = 0, self._loop.time() + self._silence_s
         try:
             if not take(piece):
                 waiter.set_result(False)

@@ -42,14 +42,14 @@ class Reply:
         self._closed = self._complete = False
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """By their names in lower case; made when they are asked for, which is where something went wrong."""
-        return decoded(self._headers)
-
-    @property
     def received_bytes(self) -> int:
         """Of the body so far."""
         return self._received_bytes if self._closed else self._connection.received_bytes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By their names in lower case; made when they are asked for, which is where something went wrong."""
+        return decoded(self._headers)
 
     @property
     def complete(self) -> bool:
@@ -82,13 +82,12 @@ class Reply:
         """
         connection, going = self._connection, True
         while going:
-            piece = connection.take()
+            piece = b"" if self._closed else connection.take()
             if piece is not None:
                 going = take(piece)
                 continue
-            waiter = connection.flowing(take, timeout_s)
             try:
-                going = await waiter
+                going = await connection.flowing(take, timeout_s)
             finally:
                 connection.dammed()
 
@@ -112,9 +111,9 @@ class Reply:
         """
         if self._closed:
             return ()
-        connection = self._connection
-        self._closed, self._complete, self._received_bytes = True, connection.complete, connection.received_bytes
-        return connection.release()
+        self._closed, self._complete = True, self._connection.complete
+        self._received_bytes = self._connection.received_bytes
+        return self._connection.release()
 
 
 class Upstream:

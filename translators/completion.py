@@ -142,12 +142,13 @@ _WRITTEN = ("text", "thinking", "summary", "name", "arguments", "input", "functi
 
 
 def cut_short(frame: bytes, usage: Usage | None, why: Json) -> list[bytes]:
-    """The frames that end a stream whose last frame with a choice was `frame`, as if at its limit of length.
+    """The frames that end a stream whose last frame with a choice was `frame` (b"": none was), as at a limit of length.
 
     `why` goes into the last choice's chunk as `headgate`. `usage` where the client asked for it.
     """
-    last = orjson.loads(frame.removeprefix(b"data:"))
-    chunk = {name: last[name] for name in ("id", "object", "created", "model", "service_tier") if name in last}
+    last = orjson.loads(frame.removeprefix(b"data:")) if frame else {}
+    chunk = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
+    chunk |= {name: last[name] for name in (*chunk, "service_tier") if name in last}
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "length"}
     frames = [sse.encode(orjson.dumps({**chunk, "choices": [choice], "headgate": why}))]
     if usage is not None:

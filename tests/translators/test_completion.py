@@ -92,3 +92,16 @@ def test_a_whole_answer_is_valid_by_the_sdks_types() -> None:
     assert [(choice.message.content, choice.message.refusal) for choice in whole.choices] == [("a", None), (None, "no")]
     assert whole.service_tier == "priority"
     assert json.loads(body)["choices"][0]["native_finish_reason"] == "end_turn"
+
+
+def test_a_stream_that_is_cut_ends_like_one_at_its_limit_even_before_its_first_frame() -> None:
+    written = completion.Chunks("chatcmpl-1", 7, "small")
+    said = [written.delta({"content": "Hal"}), written.delta({"content": "f"})]
+    answer = rebuilt([*said, *completion.cut_short(said[-1], USED, {"ended_by": "budget"})])
+    assert (answer.id, answer.choices[0].message.content, answer.choices[0].finish_reason) == (
+        "chatcmpl-1",
+        "Half",
+        "length",
+    )
+    last, usage = chunks(completion.cut_short(b"", USED, {"ended_by": "key_gone"}))
+    assert (last.choices[0].finish_reason, usage.choices) == ("length", [])
