@@ -140,7 +140,7 @@ class Meter:
         return f"{self.scope}|{self.measure}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take twice as long to make; so with Bill
 class Ask:
     """What a request would like to hold, on every one of its counters and meters at once."""
 
@@ -218,7 +218,7 @@ class Balance(NamedTuple):
     held_nanousd: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bill:
     """The end of a request: what it cost and what there is to know of it. Written to the journal as it is."""
 
