@@ -18,7 +18,8 @@ class Interruption:
     """Ends the work of the task that it was made in, as a cancellation; `interruptible` lets the reason out."""
 
     def __init__(self) -> None:
-        task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()  # both without it are a system call, getpid, each time
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
         self._task = task
         self._before = task.cancelling()
@@ -35,7 +36,7 @@ class Interruption:
 
     def after(self, delay_s: float, reason: Callable[[], Exception]) -> None:
         """End the work when it has not ended by then."""
-        self._timers.append(asyncio.get_running_loop().call_later(delay_s, lambda: self.now(reason())))
+        self._timers.append(self._loop.call_later(delay_s, lambda: self.now(reason())))
 
     def close(self) -> None:
         """Nothing of `after` comes any more."""

@@ -50,20 +50,23 @@ class Lane(Generic[Item, Answer]):
         self._silent: set[asyncio.Task[None]] = set()  # of these, the ones that have been for too long
         self._called = False
         self._drained: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # kept: to ask for it is a system call, getpid
 
     def put(self, item: Item) -> asyncio.Future[Answer]:
         """The answer to `item`. A caller that is cancelled leaves; its item is carried out all the same.
 
         It is what `send` has for it, or StoreDown. Raises StoreDown where too many wait.
         """
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue(item, future)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._queue(item, future, loop)
         return future
 
     def promise(self, item: Item) -> Promise[Answer]:
         """The same, for a caller who must know the answer even where it is cancelled."""
-        promise: Promise[Answer] = Promise(loop=asyncio.get_running_loop())
-        self._queue(item, promise)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        promise: Promise[Answer] = Promise(loop=loop)
+        self._queue(item, promise, loop)
         return promise
 
     async def drain(self) -> None:
@@ -75,13 +78,13 @@ class Lane(Generic[Item, Answer]):
     def _busy(self) -> bool:
         return bool(self._waiting or self._begun or self._under_way)
 
-    def _queue(self, item: Item, future: asyncio.Future[Answer]) -> None:
+    def _queue(self, item: Item, future: asyncio.Future[Answer], loop: asyncio.AbstractEventLoop) -> None:
         if len(self._waiting) >= MOST_WAITING or len(self._silent) >= self._width:
             raise StoreDown("the store does not keep up")
         self._waiting.append((item, future))
         if not self._called:
             self._called = True
-            asyncio.get_running_loop().call_soon(self._leave)  # after what else this tick of the loop asks for
+            loop.call_soon(self._leave)  # after what else this tick of the loop asks for
 
     def _leave(self) -> None:
         self._called = False

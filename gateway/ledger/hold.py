@@ -1,6 +1,7 @@
 """A hold: money set aside for one request before it goes out, raised while it runs, settled at its ending."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ class Hold:
     meters: tuple[Meter, ...] = ()
     levels: tuple[Level, ...] = ()
     offline: bool = False  # the store is away, and nothing is held: the bill goes through the spool
-    renewed_s: float = 0.0  # loop time from which its lease runs
+    renewed_s: float = 0.0  # time.monotonic(), as a loop has it, from which its lease runs
     saved_nanousd: int = 0  # at its last checkpoint
     progress: Callable[[], Bill | None] | None = None  # what it would be billed now
     lost: Callable[[], None] | None = None  # called when its lease cannot be kept
@@ -78,7 +79,7 @@ class Hold:
         return any(counter.cap_nanousd is not None for counter in self.counters)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wish:
     """Who asks for a hold, for what. `line` is the journal's, should the worker die with the hold."""
 
@@ -173,7 +174,7 @@ class Ledger:
         self.live.pop(bill.request_id, None)
         if offline:
             return await asyncio.shield(asyncio.ensure_future(self._spooled(bill)))
-        deadline_s = asyncio.get_running_loop().time() + SETTLE_S
+        deadline_s = time.monotonic() + SETTLE_S  # a loop's clock; to ask for the loop is a system call, getpid
         try:
             step = self._store.settle(bill)
             with _patience(step, deadline_s):
@@ -269,7 +270,7 @@ class _patience:
     """Within, `step` fails when it is not answered by then (loop time)."""
 
     def __init__(self, step: Promise[Settled], deadline_s: float) -> None:
-        self._timer = asyncio.get_running_loop().call_at(deadline_s, _give_up, step)
+        self._timer = step.get_loop().call_at(deadline_s, _give_up, step)
 
     def __enter__(self) -> None: ...
 
@@ -298,7 +299,7 @@ class _Trying:
         gone = False
         for _ in range(REREADS):
             ask = self._made(patience, crowded)
-            began_s, renewed_s = ledger.now(), asyncio.get_running_loop().time()
+            began_s, renewed_s = ledger.now(), time.monotonic()
             answer = await ledger.take(ask)
             if isinstance(answer, Granted):
                 return Hold(

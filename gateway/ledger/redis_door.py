@@ -84,7 +84,7 @@ class Door:
         if self._shut_until is not None or not self._idle or self._idle[-1].over is not None:
             return False
         line = self._idle.pop()
-        silence = asyncio.get_running_loop().call_later(COMMAND_S, _give_up, line)
+        silence = line.loop.call_later(COMMAND_S, _give_up, line)
         line.begin(commands, wanted, partial(self._done, line, silence, done))
         return True
 

@@ -80,6 +80,7 @@ class Line(asyncio.Protocol):
 
     def __init__(self, connection: Connection) -> None:
         self.over: Lost | None = None  # why it is of no more use
+        self.loop = asyncio.get_running_loop()
         self._connection = connection
         writer = connection._writer
         assert writer is not None  # noqa: S101 - it is connected

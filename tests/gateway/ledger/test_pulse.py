@@ -9,7 +9,7 @@ import pytest
 
 from gateway.ledger.hold import Hold, Ledger
 from gateway.ledger.pulse import Pulse
-from gateway.ledger.store import Beat, Bill, Settled, Store, StoreDown
+from gateway.ledger.store import Beat, Bill, Promise, Settled, Store, StoreDown
 from tests.gateway.ledger.test_hold import FREE, Desk, bill, desk
 
 __all__ = ["desk"]
@@ -97,7 +97,7 @@ class Away:
     async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
         raise StoreDown("away")
 
-    async def settle(self, bill: Bill) -> Settled:
+    def settle(self, bill: Bill) -> Promise[Settled]:
         raise StoreDown("away")
 
 
