@@ -102,7 +102,7 @@ def _too_large(limit: int) -> LLMError:
 
 
 def _value(value: str) -> bytes:
-    if value.isalnum() and value.isascii():  # most are a figure
+    if value.isascii() and value.isprintable():
         return value.encode()
     return value.encode("latin-1", errors="replace").replace(b"\r", b" ").replace(b"\n", b" ")
 

@@ -57,4 +57,4 @@ class Usual:
 
 
 def _faded(now: float, before: float) -> float:
-    return max(now, now + FADE * (before - now))
+    return now + FADE * (before - now) if before > now else now

@@ -26,6 +26,8 @@ class Lines:
 
     def before(self, counters: Iterable[Counter]) -> str | None:
         """The first of these counters that somebody waits for already: whoever comes later waits behind."""
+        if not self._lines:
+            return None
         return next((counter.name for counter in counters if counter.name in self._lines), None)
 
     def freed(self, counters: Iterable[Counter]) -> None:

@@ -15,6 +15,7 @@ _SPAN = {
     "tpm": "tokens a minute",
     "tpd": "tokens a day",
 }
+_COUNTS = {"parallel": None, "rpm": "requests", "rpd": "requests", "tpm": "tokens", "tpd": "tokens"}
 _SCOPE = re.compile(r"(?:(.*?)@)??(org|team|key|user|tag):(.*)", re.DOTALL)
 _STOP = {"x-should-retry": "false"}
 
@@ -63,17 +64,17 @@ def rate_headers(meters: Sequence[Meter], levels: Sequence[Level]) -> dict[str, 
     """
     tightest: dict[str, tuple[float, Meter, Level]] = {}
     for meter, level in zip(meters, levels, strict=True):
-        if meter.measure == "parallel":
+        if (what := _COUNTS[meter.measure]) is None:
             continue
-        what = "requests" if meter.measure in ("rpm", "rpd") else "tokens"
-        left = (meter.limit - level.used) / max(1, meter.limit)
+        left = (meter.limit - level.used) / (meter.limit or 1)
         if what not in tightest or left < tightest[what][0]:
             tightest[what] = left, meter, level
     headers: dict[str, str] = {}
     for what, (_, meter, level) in tightest.items():
-        headers[f"x-ratelimit-limit-{what}"] = str(meter.limit)
-        headers[f"x-ratelimit-remaining-{what}"] = str(max(0, meter.limit - level.used))
-        headers[f"x-ratelimit-reset-{what}"] = _span(level.full_s)
+        left = meter.limit - level.used
+        headers["x-ratelimit-limit-" + what] = str(meter.limit)
+        headers["x-ratelimit-remaining-" + what] = str(left) if left > 0 else "0"
+        headers["x-ratelimit-reset-" + what] = _span(level.full_s)
     return headers
 
 
@@ -81,6 +82,8 @@ def _span(seconds: float) -> str:
     """As OpenAI writes it: 1h2m3s, 6m0s, 1s, 20ms."""
     if seconds < 1:
         return f"{max(0, round(seconds * 1000))}ms"
-    minutes, rest = divmod(round(seconds), 60)
+    if (whole := round(seconds)) < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"
