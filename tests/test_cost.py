@@ -18,7 +18,7 @@ from tests.replay import Upstream, event_reply, json_reply
 from tests.running import Running, configured
 
 CALLS: dict[str, dict[str, float]] = {
-    "a whole answer": {"redis": 396, "sqlite": 478},
+    "a whole answer": {"redis": 337, "sqlite": 438},
     "an event of a stream": {"redis": 9.3, "sqlite": 9.3},
 }
 SLACK = 1.25
