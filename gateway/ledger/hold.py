@@ -12,6 +12,7 @@ from gateway.ledger.parties import Dues, Names, Parties, counters
 from gateway.ledger.refusals import refusal
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import (
+    Answer,
     Ask,
     Bill,
     Counter,
@@ -114,7 +115,7 @@ class Ledger:
         self._trusts = trusts  # whether these were confirmed by the store not long ago
         self._skew_s = 0.0  # the store's clock less ours, learned when a window did not fit
         self._lines = Lines(wait_s)
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[Any]] = set()
 
     async def reserve(self, parties: Parties, wish: Wish) -> Hold:
         """Hold what `wish` says on every scope at once.
@@ -173,7 +174,7 @@ class Ledger:
         """
         self.live.pop(bill.request_id, None)
         if offline:
-            return await asyncio.shield(asyncio.ensure_future(self._spooled(bill)))
+            return await asyncio.shield(self._leave(self._spooled(bill)))
         deadline_s = time.monotonic() + SETTLE_S  # a loop's clock; to ask for the loop is a system call, getpid
         try:
             step = self._store.settle(bill)
@@ -183,7 +184,7 @@ class Ledger:
             self._leave(self._finish(step, bill, deadline_s))
             raise
         except StoreDown:
-            return await asyncio.shield(asyncio.ensure_future(self._insist(bill, deadline_s)))
+            return await asyncio.shield(self._leave(self._insist(bill, deadline_s)))
 
     async def close(self) -> None:
         """Wait for what is still being given back, or billed."""
@@ -259,11 +260,12 @@ class Ledger:
         except StoreDown:
             pass
 
-    def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
-        """Let the rest go on by itself: its caller is gone."""
+    def _leave(self, rest: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
+        """Let the rest go on by itself: its caller is gone, or may go."""
         leaving = asyncio.ensure_future(rest)
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
+        return leaving
 
 
 class _patience:

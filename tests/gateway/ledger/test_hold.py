@@ -332,6 +332,38 @@ async def test_a_bill_goes_on_when_its_caller_is_cancelled(desk: Desk) -> None:
     assert desk.spool.pending() == 1
 
 
+async def test_a_bill_whose_caller_is_cancelled_between_two_tries_is_waited_for(desk: Desk) -> None:
+    failing = Failing(desk.store, 0)
+    ledger = desk.ledger(0, cast(Store, failing))
+    held = await desk.hold(ledger, "r1")
+    failing.failures = 1000
+    settling = asyncio.ensure_future(ledger.settle(bill(held, 250)))
+    await asyncio.sleep(0.01)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    await ledger.close()
+    assert desk.spool.pending() == 1
+
+
+async def test_a_bill_on_its_way_to_the_spool_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, kept = desk.ledger(0), desk.spool.add
+
+    async def slow(bill: Bill) -> None:
+        await asyncio.sleep(0.05)
+        await kept(bill)
+
+    held = await desk.hold(ledger, "r1")
+    monkeypatch.setattr(desk.spool, "add", slow)
+    settling = asyncio.ensure_future(ledger.settle(bill(held, 250), offline=True))
+    await asyncio.sleep(0.01)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    await ledger.close()
+    assert desk.spool.pending() == 1
+
+
 async def test_a_store_that_does_not_answer_in_time_leaves_the_bill_to_the_spool(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
