@@ -10,8 +10,8 @@ local root = KEYS[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
--- %d is a third of what %.0f costs, and holds up to 2^63.
-local function text(number) return string.format(math.abs(number) < 2 ^ 62 and '%d' or '%.0f', number) end
+-- %d is a third of what %.0f costs, and counts in C's long (LUA_INTFRM_T of luaconf.h): 32 bits on some servers.
+local function text(number) return string.format(math.abs(number) < 2 ^ 31 and '%d' or '%.0f', number) end
 
 local function less(amount) return amount == '0' and '0' or '-' .. amount end -- HINCRBY does not take -0
 
