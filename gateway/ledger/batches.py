@@ -100,9 +100,11 @@ class Lane(Generic[Item, Answer]):
 
     def _returned(self, batch: Waiting[Item, Answer], answers: Iterable[Answer | Exception]) -> None:
         self._begun -= 1
-        if again := _tell(batch, answers):
-            self._set_out(again)
-        self._leave()
+        try:
+            if again := _tell(batch, answers):
+                self._set_out(again)
+        finally:
+            self._leave()
 
     def _set_out(self, batch: Waiting[Item, Answer]) -> None:
         loop = asyncio.get_running_loop()

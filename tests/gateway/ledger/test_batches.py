@@ -229,6 +229,26 @@ async def test_who_gets_no_answer_is_told_so_however_that_came_about() -> None:
             await lost
 
 
+async def test_an_answer_that_cannot_be_read_does_not_hold_up_those_behind_it() -> None:
+    rails = Rails()
+    lane: Lane[int, int] = Lane(Road().send, width=1, begin=rails.begin)
+
+    def broken() -> Iterator[int]:
+        raise KeyError
+        yield
+
+    lost = lane.put(1)
+    await asyncio.sleep(0)
+    behind = lane.put(2)
+    await asyncio.sleep(0)
+    with pytest.raises(KeyError):
+        rails.done[0](broken())
+    with pytest.raises(StoreDown):
+        await lost
+    rails.done[1]([20])
+    assert await behind == 20
+
+
 async def test_draining_waits_for_what_has_begun() -> None:
     rails = Rails()
     lane: Lane[int, int] = Lane(Road().send, width=1, begin=rails.begin)
