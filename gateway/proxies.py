@@ -60,7 +60,7 @@ def _matches(word: str, host: str, port: int, address: ipaddress.IPv4Address | i
         if int(wanted) != port:
             return False
         word = name
-    word = word.strip("[]")
+    word = word[1:] if word.startswith("*.") else word.strip("[]")
     if address is not None:
         return word == str(address)
     return host.endswith(word if word.startswith(".") else f".{word}") or host == word
