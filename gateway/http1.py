@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import httptools
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -18,9 +19,58 @@ BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 class Connection(HttpToolsProtocol):
     """One caller's connection. There are no WebSockets here."""
 
+    _overtaken: tuple[RequestResponseCycle, ...] = ()  # not answered yet, and another request behind them
+
+    def data_received(self, data: bytes) -> None:
+        """Requests, cut anywhere. One that asks for an upgrade, as Java's does for HTTP/2, is read without the asking.
+
+        httptools 0.9 skips such a request's body (parser.pyx, cb_on_headers_complete).
+        """
+        self._unset_keepalive_if_required()
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                if self.parser.get_method() != b"CONNECT":
+                    data = self._without_upgrade() + data[asked.args[0] :]
+                    continue
+            except httptools.HttpParserError:
+                pass
+            else:
+                return
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+            return
+
+    def _without_upgrade(self) -> bytes:
+        parser = self.parser
+        lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())]
+        lines += [b"%b: %b" % field for field in self.headers if field[0] not in (b"upgrade", b"connection")]
+        if not parser.should_keep_alive():
+            lines.append(b"connection: close")
+            self.parser = httptools.HttpRequestParser(self)  # the other takes nothing more
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        return b"\r\n".join([*lines, b"", b""])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells every request that is not answered."""
+        super().connection_lost(exc)
+        for exchange in self._overtaken:
+            if not exchange.response_complete:
+                exchange.disconnected = True
+                exchange.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """A request's body has come."""
+        if not self.parser.should_upgrade() and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
     def on_headers_complete(self) -> None:
         """A request's head is there: it begins now, or when the one before it is answered."""
         parser, scope = self.parser, self.scope
+        if parser.should_upgrade():
+            return
         target, version = self.url.partition(b"#")[0], parser.get_http_version()
         if not target.startswith(b"/"):  # as a client says it to a proxy, or an asterisk
             parts = urlsplit(target)
@@ -49,6 +99,7 @@ class Connection(HttpToolsProtocol):
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
+            self._overtaken = (*(each for each in self._overtaken if not each.response_complete), before)
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 

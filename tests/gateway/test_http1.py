@@ -76,6 +76,13 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         case "/waits":
             await receive()
             HUNG_UP.set()
+        case "/goes-on":
+            await begin()
+            gone = asyncio.ensure_future(receive())
+            while not gone.done():
+                await say(b"more", more=True)
+                await asyncio.sleep(0.01)
+            HUNG_UP.set()
         case "/scope":
             told = repr(
                 [scope[name] for name in ("method", "path", "raw_path", "query_string", "http_version")]
@@ -244,6 +251,33 @@ def test_what_is_no_http_is_told_so(client: Client, nonsense: bytes) -> None:
 def test_an_upgrade_is_not_taken_up(client: Client) -> None:
     client.send("GET /whole", connection="upgrade", upgrade="websocket")
     assert client.whole() == (200, b"whole")
+
+
+@pytest.mark.parametrize("cut", [1, 50, 10_000])
+def test_a_request_that_offers_an_upgrade_keeps_its_body(client: Client, cut: int) -> None:
+    head = "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A"
+    sent = f"{head}\r\ncontent-length: 2\r\n\r\nok".encode() * 3
+    for start in range(0, len(sent), cut):
+        client.socket.sendall(sent[start : start + cut])
+        time.sleep(0.0005)
+    assert [client.whole() for _ in range(3)] == [(200, b"ok")] * 3
+    client.send("POST /echo", b"ok", connection="close, upgrade", upgrade="h2c")
+    assert client.head()[1]["connection"] == "close"
+    assert client.file.read() == b"ok"
+
+
+def test_a_tunnel_is_not_dug(client: Client) -> None:
+    client.send("CONNECT api.test:443")
+    assert client.head()[0] == 400
+
+
+def test_a_hang_up_behind_another_request_is_heard_of(client: Client) -> None:
+    HUNG_UP.clear()
+    client.socket.sendall(b"GET /goes-on HTTP/1.1\r\nhost: x\r\n\r\nGET /whole HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert client.head()[0] == 200
+    client.file.close()
+    client.socket.close()
+    assert HUNG_UP.wait(2)
 
 
 def test_the_application_hears_of_a_hang_up(client: Client) -> None:
