@@ -34,10 +34,10 @@ class Client:
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """The status line and the headers."""
-        self.begun = True
         lines = [(name.encode("latin-1"), _value(value)) for name, value in headers.items()]
         lines.append((b"x-request-id", self._request_id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
+        self.begun = True
 
     def write(self, data: bytes) -> bool:
         """A piece of a stream: sent at once, or with `caught_up` where the client does not keep up; whether it was."""

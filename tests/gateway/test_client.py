@@ -40,6 +40,25 @@ def test_an_error_before_anything_went_out_has_a_status_and_the_one_shape() -> N
     }
 
 
+def test_an_error_while_a_stream_could_not_begin_yet_has_a_status_too() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def fail() -> None:
+        async def send(message: Any) -> None:
+            await reads.wait()  # what was answered before on this connection
+            sent.append(message)
+
+        reads, client = asyncio.Event(), Client(send, "the-id")
+        beginning = asyncio.ensure_future(client.start(200, {}))
+        await asyncio.sleep(0)
+        beginning.cancel()
+        reads.set()
+        await client.error(LLMError("timeout", "too late"))
+
+    asyncio.run(fail())
+    assert [message.get("status") for message in sent] == [504, None]
+
+
 def test_an_error_in_a_stream_is_an_event_and_no_done() -> None:
     async def fail(client: Client) -> None:
         await client.start(200, {})
