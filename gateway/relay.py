@@ -24,9 +24,9 @@ async def relay(
     Raises LLMError when the provider breaks off or falls silent.
     """
     await client.start(200, {**STREAM_HEADERS, **headers})
-    passage = _Passage(course, client, growing)
+    passage = _Passage(course, client, keepalive_s, growing)
     try:
-        ended_by = await passage.through(keepalive_s)
+        ended_by = await passage.through()
         if ended_by is not None:
             course.close()  # first of all: what is generated from here on nobody pays for
         return ended_by
@@ -37,18 +37,20 @@ async def relay(
 class _Passage:
     """One stream from its provider to its client: pieces are taken where they are read, and the task seldom wakes."""
 
-    def __init__(self, course: Course, client: Client, growing: Growing | None) -> None:
+    def __init__(self, course: Course, client: Client, keepalive_s: float, growing: Growing | None) -> None:
         assert course.decoder is not None  # noqa: S101 - first_answer has seen to it
         self._course = course
         self._decoder = course.decoder
         self._client = client
+        self._keepalive_s = keepalive_s
         self._growing = growing
         self._frames: Sequence[bytes] = course.frames  # the last that were written
         self._look_bytes = 0.0  # of output, at which the task has something to see to
         self._silent_s = 0.0  # since the provider was heard, as far as it was waited for
+        self._murmurs_at: float | None = None  # when the provider spoke first since it last had words for the client
         self._catching_up: asyncio.Task[None] | None = None
 
-    async def through(self, keepalive_s: float) -> EndedBy | None:
+    async def through(self) -> EndedBy | None:
         """To the end of the stream, or why it ended before."""
         course, decoder, client = self._course, self._decoder, self._client
         reply, target = course.reply, course.target
@@ -59,7 +61,7 @@ class _Passage:
                 await self._wait_for_client()
             if not decoder.done and (ended_by := await self._looked_up()) is not None:
                 return ended_by
-            wait_s = min(keepalive_s, target.timeouts.idle_s - self._silent_s)
+            wait_s = min(self._keepalive_s, target.timeouts.idle_s - self._silent_s)
             try:
                 if decoder.done:
                     await _run_out(reply)
@@ -80,9 +82,21 @@ class _Passage:
         if not data:
             self._course.ended = True
         self._frames = frames = decoder.feed(data) if data else decoder.close()
-        if frames and not self._client.write(b"".join(frames)):
+        if frames:
+            said, self._murmurs_at = b"".join(frames), None
+        else:
+            said = self._murmured()
+        if said and not self._client.write(said):
             return False
         return decoder.output_bytes < self._look_bytes and not decoder.done and not self._course.ended
+
+    def _murmured(self) -> bytes:
+        """Comments, pings and parts of events say nothing to the client, who wants a sign of life all the same."""
+        now = time.perf_counter()
+        if self._murmurs_at is not None and now - self._murmurs_at < self._keepalive_s:
+            return b""
+        begun, self._murmurs_at = self._murmurs_at is None, now
+        return b"" if begun else sse.KEEP_ALIVE
 
     async def _looked_up(self) -> EndedBy | None:
         """See to what waits for a look, and say when the next is due; or why the stream must end here."""

@@ -51,6 +51,17 @@ def test_a_silent_stream_is_kept_alive_by_comments_until_its_time_is_up(gateway:
     assert b"[DONE]" not in fell_silent.content
 
 
+def test_a_provider_that_only_murmurs_leaves_its_client_a_sign_of_life_too(
+    gateway: Running, upstream: Upstream
+) -> None:
+    spoken = event_reply(ROLE, SAY, FINISH)
+    pieces = (*spoken.pieces[:2], *[b": PROCESSING\n\n"] * 10, *spoken.pieces[2:])
+    upstream.answer(replay.Reply(200, spoken.headers, pieces, pause_s=0.04))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
+    assert b": keep-alive\n\n" in answer.content
+    assert answer.content.replace(b": keep-alive\n\n", b"") == spoken.body
+
+
 def test_a_client_who_reads_slowly_gets_all_of_it(gateway: Running, upstream: Upstream) -> None:
     long = ROLE | {"choices": [{"index": 0, "delta": {"content": "x" * 16_000}, "finish_reason": None}]}
     said = event_reply(ROLE, *[long] * 400, FINISH, COUNT)
