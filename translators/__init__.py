@@ -22,7 +22,7 @@
     completion     OpenAI's answers and chunks, as written by us
     choices        several answers as the choices of one
 
-    openai         and every host that speaks its shape
+    openai         and every host that speaks its shape; _usage, _error
     anthropic      request, _messages (its turns); _answer, _blocks (what comes back)
     gemini         request, _turns, _tools; _answer, _arguments (streamed), _usage, _error
     bedrock        request, _turns, _media, _tools; _answer, _blocks

@@ -6,20 +6,22 @@ messages (`message:reasoning_content`, which Groq and Mistral refuse and DeepSee
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from translators import sse
 from translators.completion import written_bytes
-from translators.errors import POLICY, Kind, LLMError, of_status
+from translators.errors import LLMError
 from translators.exchange import NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
+from translators.openai_error import error, failure, failure_within, told_in
+from translators.openai_usage import latest, usage_of
 from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
-from translators.usage import Usage, count
+from translators.usage import Usage
+
+__all__ = ["OUTCOMES", "Decoder", "error", "media_urls", "request", "response"]
 
 _FEATURES = """
     messages model audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens
@@ -120,275 +122,6 @@ def _messages(messages: list[Json], endpoint: Endpoint, dropped: dict[str, Dropp
     return kept
 
 
-# ── usage ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-# Where hosts differ from OpenAI's `prompt_tokens_details` and `completion_tokens_details` (all as recorded; None ≠ 0):
-#
-#   cached prompt     DeepSeek prompt_cache_hit_tokens; Mistral num_cached_tokens; Venice cache_read_input_tokens
-#   written to cache  OpenAI, OpenRouter cache_write_tokens; Venice, Vercel cache_creation_input_tokens
-#                     (2161 read and 2161 written of a prompt of 2168 on OpenRouter: no token is counted twice here)
-#   audio prompt      Mistral counts it outside prompt_tokens: 11 + 375 (audio) + 15 = total 401
-#   reasoning         xAI counts it outside completion_tokens: 165 + 2 + 125 (reasoning) = total 292; Vercel outside the
-#                     total too for Gemini (61 + 10 = 71, 96 reasoning, and its price is for 106); OpenRouter may say
-#                     more than completion_tokens (260 of 256) and bills 256; Perplexity's deep research outside both
-#                     (4240, total 5428, 92431 reasoning, and its costs are for 4240 and for 92431)
-#   images, video     Azure's Grok and OpenRouter detail them within prompt_tokens, at the prompt's own rate
-#   price             OpenRouter, Vercel `cost` (with is_byok also cost_details.upstream_inference_cost); Perplexity
-#                     cost.total_cost; xAI cost_in_usd_ticks of 1e-10 USD (0 where Azure hosts it: not a price)
-#   searches          OpenRouter server_tool_use.web_search_requests; Perplexity num_search_queries, citation_tokens
-#                     (beside prompt_tokens) and search_context_size, which choose its fees
-#   in a stream       Groq also x_groq.usage; Perplexity and Baseten cumulative on every frame
-MOST_USD = 10**6  # for one answer; a larger figure is nonsense
-_CACHED = ("prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
-_WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens")
-
-
-def usage_of(answer: Json) -> Usage | None:
-    """The usage in a whole answer or in one frame, in disjoint buckets; None where there is none."""
-    told = answer.get("usage") or _object(answer, "x_groq").get("usage")
-    if not isinstance(told, dict) or not told:
-        return None
-    counted = _counted(told)
-    reads, made = _counted(told.get("prompt_tokens_details")), _counted(told.get("completion_tokens_details"))
-    reasoning = made.get("reasoning_tokens") or counted.get("reasoning_tokens", 0)
-    audio = reads.get("audio_tokens", 0)
-    prompt, completion = _totals(counted, audio, reasoning, "market_cost" in told)
-
-    cached = min(prompt, reads.get("cached_tokens") or _first(counted, _CACHED))
-    written = min(prompt - cached, _first(reads, _WRITTEN) or _first(counted, _WRITTEN))
-    audio = min(audio, prompt)
-    cached_audio = min(cached, max(0, cached + written + audio - prompt))  # what fits nowhere else was in the cache
-    audio -= cached_audio
-    reasoning = min(reasoning, completion)
-    spoken = min(made.get("audio_tokens", 0), completion - reasoning)
-    drawn = min(made.get("image_tokens", 0), completion - reasoning - spoken)
-    tier, context = answer.get("service_tier") or told.get("service_tier"), told.get("search_context_size")
-    searches = _counted(told.get("server_tool_use")).get("web_search_requests")
-    return Usage(
-        input_tokens=max(0, prompt - cached - written - audio),
-        cache_read_tokens=cached - cached_audio,
-        cache_write_tokens=written,
-        audio_input_tokens=max(0, min(audio, prompt - cached - written)),
-        cache_read_audio_tokens=cached_audio,
-        output_tokens=completion - reasoning - spoken - drawn,
-        reasoning_tokens=reasoning,
-        audio_output_tokens=spoken,
-        image_output_tokens=drawn,
-        citation_tokens=counted.get("citation_tokens", 0),
-        web_searches=searches or counted.get("num_search_queries", 0),
-        accepted_prediction_tokens=made.get("accepted_prediction_tokens", 0),
-        rejected_prediction_tokens=made.get("rejected_prediction_tokens", 0),
-        service_tier=tier if isinstance(tier, str) else "",
-        search_context=context if isinstance(context, str) else "",
-        cost_usd=_cost(told),
-    )
-
-
-def _later(before: Usage, usage: Usage) -> Usage:
-    """What a stream says last counts, all of it being cumulative; save that nothing after something is no count."""
-    if usage.prompt_tokens or usage.completion_tokens:
-        return usage
-    return replace(before, cost_usd=before.cost_usd if usage.cost_usd is None else usage.cost_usd)
-
-
-def _counted(told: object) -> dict[str, int]:
-    """What of `told`, an object or nothing, is a count above 0."""
-    if not isinstance(told, dict):
-        return {}
-    return {name: amount for name, value in told.items() if value is not None and (amount := count(value))}
-
-
-def _totals(counted: Mapping[str, int], audio: int, reasoning: int, apart: bool) -> tuple[int, int]:
-    """All that was read and all that was generated; what a host counts outside of both shows in its total.
-
-    `apart`: a host that counts reasoning nowhere, where it is more than what was generated.
-    """
-    prompt, completion = counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0)
-    missing = counted.get("total_tokens", 0) - prompt - completion
-    if "citation_tokens" in counted:
-        return prompt, completion + reasoning
-    if missing <= 0:
-        return prompt, completion + (reasoning if apart and reasoning > completion else 0)
-    if missing in (audio, audio + reasoning):
-        prompt, missing = prompt + audio, missing - audio
-    return prompt, completion + missing  # unexplained, it was generated and not shown
-
-
-def _cost(told: Json) -> str | None:
-    """What the host itself charged, in USD, as a plain decimal; None where that is no amount."""
-    cost = told.get("cost")
-    if isinstance(cost, dict):
-        cost = cost.get("total_cost")
-    if cost is None and "cost_in_usd_ticks" not in told:
-        return None
-    if ticks := _amount(told.get("cost_in_usd_ticks"), 10**10):
-        return f"{ticks.scaleb(-10):f}"
-    charged, owed = _amount(cost), Decimal(0)
-    if told.get("is_byok"):  # the maker's own bill comes on top; where it is not told, nothing is known
-        own = _amount(_object(told, "cost_details").get("upstream_inference_cost"))
-        charged, owed = (None, owed) if own is None else (charged, own)
-    return None if charged is None else f"{charged + owed:f}"
-
-
-def _amount(value: object, per_usd: int = 1) -> Decimal | None:
-    """A sum, as a number or as a string; None where it is none, negative or nonsense."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(repr(value) if isinstance(value, float) else value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and 0 <= amount < MOST_USD * per_usd else None
-
-
-def _object(told: Json, name: str) -> Json:
-    value = told.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _first(counted: Mapping[str, int], names: Iterable[str]) -> int:
-    for name in names:
-        if name in counted:
-            return counted[name]
-    return 0
-
-
-# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_KIND_OF_CODE: dict[str, Kind] = {
-    "context_length_exceeded": "context_length",
-    "content_filter": "content_policy",  # Azure
-    "content_policy_violation": "content_policy",
-    "moderation_blocked": "content_policy",
-    "ResponsibleAIPolicyViolation": "content_policy",  # Azure's innererror
-    "insufficient_quota": "upstream_quota",
-    "billing_hard_limit_reached": "upstream_quota",
-    "billing_not_active": "upstream_quota",
-    "rate_limit_exceeded": "rate_limit",
-    "model_not_found": "not_found",
-    "model_decommissioned": "not_found",  # Groq, with a 400
-    "invalid_model": "not_found",  # Mistral's type, with a 400
-    "DeploymentNotFound": "not_found",  # Azure
-    "invalid_api_key": "upstream_auth",
-}
-_STATUS_OF_TYPE = {  # for an error inside a 200, which has no status of its own
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "insufficient_quota": 429,
-    "rate_limit_error": 429,
-    "overloaded_error": 529,
-    "service_unavailable": 503,
-}
-_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
-_MAX_TEXT = 500  # characters of a plain-text error that are passed on
-
-
-class _Told(NamedTuple):
-    """What a provider said of its failure."""
-
-    message: str
-    type: str | None = None
-    code: str | None = None
-    param: str | None = None
-    status: int | None = None
-
-
-def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
-    """The error for an HTTP `status` of 400 or more, whichever of the hosts' shapes its body has."""
-    try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        payload = _plain_text(body)
-    lowered = {name.lower(): value for name, value in headers.items()}
-    request_id = next((lowered[name] for name in _REQUEST_IDS if name in lowered), None)
-    kept = {"x-upstream-request-id": request_id} if request_id else None
-    return _failure(_told(payload), status, _retry_after_s(lowered), kept)
-
-
-def _failure(
-    told: _Told, status: int | None, retry_after_s: float | None = None, headers: Mapping[str, str] | None = None
-) -> LLMError:
-    kind = _KIND_OF_CODE.get(told.code or "") or _KIND_OF_CODE.get(told.type or "")
-    status = status or told.status or _STATUS_OF_TYPE.get(told.type or "") or (POLICY[kind].status if kind else 502)
-    if kind is None and status == 402:  # DeepSeek, OpenRouter: our balance there is used up
-        kind = "upstream_quota"
-    if status in (401, 407) or kind == "upstream_auth":  # these messages quote our key: not for the client
-        message = f"The provider refused the gateway's credentials ({status})"
-        return of_status(status, message, kind="upstream_auth", retry_after_s=retry_after_s, headers=headers)
-    message = told.message or f"The provider answered {status} without a readable error"
-    return of_status(
-        status, message, kind=kind, param=told.param, code=told.code, retry_after_s=retry_after_s, headers=headers
-    )
-
-
-def _told(payload: object) -> _Told:
-    """Reads every shape recorded: OpenAI's, xAI's `error` string, Mistral's bare message, FastAPI's `detail`."""
-    if isinstance(payload, list):
-        payload = payload[0] if payload else None
-    if isinstance(payload, str):
-        return _Told(payload)
-    if not isinstance(payload, dict):
-        return _Told("")
-    inner = payload.get("error")
-    if isinstance(inner, dict):
-        return _detailed(inner)
-    if isinstance(inner, str):
-        return _Told(inner, code=_text(payload.get("code")), type=_text(payload.get("error_type")))
-    return _detailed(payload)
-
-
-def _detailed(error: Json) -> _Told:
-    message, code, kind = _text(error.get("message")) or "", error.get("code"), _text(error.get("type"))
-    if not message and (detail := error.get("detail")):
-        message = detail if isinstance(detail, str) else orjson.dumps(detail).decode()
-    numbers = (value for value in (error.get("status_code"), error.get("status"), code) if isinstance(value, int))
-    status = next((number for number in numbers if 400 <= number <= 599), None)
-    inner = _text(_object(error, "innererror").get("code"))
-    told = _Told(message, kind, inner if inner in _KIND_OF_CODE else _text(code), _text(error.get("param")), status)
-    metadata = _object(error, "metadata")
-    raw = metadata.get("raw")
-    if not raw:
-        return told
-    # OpenRouter says only "Provider returned error" and puts what the provider said beside it
-    try:
-        within = _told(orjson.loads(raw) if isinstance(raw, str) else raw)
-    except orjson.JSONDecodeError:
-        within = _Told(raw)
-    message = f"{message} ({metadata.get('provider_name') or 'upstream'}): {within.message or raw}"
-    return _Told(message, told.type or within.type, told.code or within.code, told.param or within.param, status)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _plain_text(body: bytes) -> str:
-    text = body.decode(errors="replace").strip()
-    return "" if text.startswith("<") else text[:_MAX_TEXT]
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value):  # a date would need a clock
-            return float(value) * unit_s
-    return None
-
-
-def _failure_within(answer: Json) -> LLMError | None:
-    """The error inside a 200, for the whole or for one choice (OpenRouter does both), or None."""
-    if answer.get("error") or answer.get("object") == "error":
-        return _failure(_told(answer), None)
-    if stopped := _object(answer, "x_groq").get("error"):  # Groq: why a stream was stopped early
-        return _failure(_told(stopped), None)
-    for choice in answer.get("choices") or ():
-        if choice.get("error"):
-            return _failure(_told(choice), None)
-        if choice.get("finish_reason") == "error":
-            return LLMError("bad_upstream", "The provider ended its answer with an error")
-    return None
-
-
 # ── the answer ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -402,7 +135,7 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     answer = _chunk_of(body)
     if answer is None:
         raise LLMError("bad_upstream", "The provider's answer is not a JSON object")
-    failure = _failure_within(answer)
+    failure = failure_within(answer)
     choices = answer.get("choices")
     if failure is None and (not choices or not all(_said(choice) for choice in choices)):
         failure = LLMError("bad_upstream", "The provider's answer holds no choices")
@@ -586,7 +319,7 @@ class Decoder:
         if block.startswith(b"data:") and b"\n" not in block:
             self._data(block[5:], block + b"\n\n", frames)
         elif block.lstrip().startswith(b"{"):  # no event stream at all
-            self._fail(_failure_within(_chunk_of(block) or {}), "The provider did not answer with a stream")
+            self._fail(failure_within(_chunk_of(block) or {}), "The provider did not answer with a stream")
         else:
             for event in sse.Decoder().feed(block + b"\n\n"):
                 self._event(event, frames)
@@ -595,7 +328,7 @@ class Decoder:
         data = event.data.replace(b"\n", b" ")  # between JSON's tokens: within a string it would be escaped
         if event.type == b"error" and b'"error"' not in data:
             chunk = _chunk_of(data)
-            self._fail(_failure(_told(chunk if chunk is not None else data.decode(errors="replace")), None))
+            self._fail(failure(told_in(chunk if chunk is not None else data.decode(errors="replace")), None))
         else:
             self._data(data, sse.encode(data), frames)
 
@@ -612,9 +345,9 @@ class Decoder:
             return
         usage = usage_of(chunk)
         if usage is not None:
-            self.usage, self._usage_to_come = _later(self.usage, usage), False
+            self.usage, self._usage_to_come = latest(self.usage, usage), False
         choices = chunk.get("choices") or []
-        failure = _failure_within(chunk)
+        failure = failure_within(chunk)
         if failure is not None:
             self._usage_to_come = bool(choices) and usage is None
             self._fail(failure)

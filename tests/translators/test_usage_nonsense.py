@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from translators import anthropic_answer, bedrock_answer, gemini_usage, openai
+from translators import anthropic_answer, bedrock_answer, gemini_usage, openai_usage
 from translators.exchange import Context
 from translators.registry import TRANSLATORS
 from translators.usage import BILLED, MOST_TOKENS, Usage, later
@@ -43,7 +43,7 @@ NAMES = {
 
 
 def of_openai(told: Json) -> Usage:
-    return openai.usage_of({"usage": told}) or Usage()
+    return openai_usage.usage_of({"usage": told}) or Usage()
 
 
 READERS: dict[str, Callable[[Json], Usage]] = {
