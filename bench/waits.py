@@ -7,7 +7,7 @@ from typing import Any
 
 from bench import load
 from bench.answers import EVENTS
-from bench.gateways import PACE_MS, Gateway, Headgate, headgate_as
+from bench.gateways import PACE_MS, Gateway, Headgate, headgate, headgate_as
 from bench.load import Work
 from bench.processes import WORKER_CORE, running
 from bench.rows import Row
@@ -104,15 +104,17 @@ def _answers(ours: Headgate, work: Work, stand: Stand) -> Any:
 
 
 def growth(stand: Stand) -> Iterator[Row]:
-    """What a million requests leave behind, after the first fifty thousand; fewer where the machine is slow."""
-    work = stand.headgate.work("openai", False, concurrency=64, requests=GROWTH_STEP)
+    """What a million requests leave behind in a worker that did nothing else, after the first fifty thousand; fewer
+    where the machine is slow."""
     sizes: list[float] = []
-    begun = time.monotonic()
-    for _ in range(GROWTH_REQUESTS // GROWTH_STEP):
-        load.run(work, stand.headgate.port, stand.folder)
-        sizes.append(rss_bytes(stand.headgate.pid) / MB)
-        if (took_s := time.monotonic() - begun) > GROWTH_S:
-            break
+    with headgate(stand.upstream, stand.folder, stand.redis) as fresh:
+        work = fresh.work("openai", False, concurrency=64, requests=GROWTH_STEP)
+        begun = time.monotonic()
+        for _ in range(GROWTH_REQUESTS // GROWTH_STEP):
+            load.run(work, fresh.port, stand.folder)
+            sizes.append(rss_bytes(fresh.pid) / MB)
+            if (took_s := time.monotonic() - begun) > GROWTH_S:
+                break
     first, last = sizes[0], sizes[-1]
     note = f"{first:.1f} MB after {GROWTH_STEP:,}, {max(sizes):.1f} at most; {took_s:.0f} s"
     grown = last - first if len(sizes) > 1 else None
