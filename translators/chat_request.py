@@ -28,12 +28,12 @@ def parse(body: bytes) -> Json:
         raise LLMError("invalid_request", f"The body is not valid JSON: {error}") from None
     if not isinstance(chat, dict):
         raise LLMError("invalid_request", "The body must be a JSON object")
-    if not isinstance(chat.get("model"), str) or not chat["model"]:
+    model = chat.get("model")
+    if not isinstance(model, str) or not model:
         _wrong("model", "a model's name is required", "missing_required_parameter" if "model" not in chat else None)
     for name, value in chat.items():
-        check = _CHECKS.get(name)
-        if check is not None and value is not None:
-            check(name, value)
+        if name in _CHECKS and value is not None:
+            _CHECKS[name](name, value)
     _messages(chat.get("messages"))
     return chat
 
@@ -54,6 +54,8 @@ def _boolean(param: str, value: object) -> None:
 
 def _number(least: float, most: float) -> Callable[[str, object], None]:
     def check(param: str, value: object) -> None:
+        if type(value) is float and least <= value <= most:
+            return
         if isinstance(value, bool) or not isinstance(value, int | float):
             _wrong(param, "must be a number", "invalid_type")
         if not least <= value <= most:
@@ -62,12 +64,14 @@ def _number(least: float, most: float) -> Callable[[str, object], None]:
     return check
 
 
-def _integer(least: int, most: int | None = None) -> Callable[[str, object], None]:
+def _integer(least: int, most: int) -> Callable[[str, object], None]:
     def check(param: str, value: object) -> None:
+        if type(value) is int and least <= value <= most:
+            return
         if isinstance(value, bool) or not isinstance(value, int):
             _wrong(param, "must be an integer", "invalid_type")
-        if value < least or (most is not None and value > most):
-            _wrong(param, f"must be at least {least}" + (f" and at most {most}" if most is not None else ""))
+        if not least <= value <= most:
+            _wrong(param, f"must be at least {least} and at most {most}")
 
     return check
 
@@ -192,6 +196,7 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "web_search_options": _object,
 }
 
+_SPEAKERS = ("user", "system", "developer")  # a tuple: what stands for a role may be of any type
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -204,6 +209,8 @@ def _messages(messages: object) -> None:
         _wrong("messages", "must hold at least one message", "empty_array")
     open_calls: set[str] = set()  # calls that a tool message may still answer
     for at, message in enumerate(messages):
+        if type(message) is dict and type(message.get("content")) is str and message.get("role") in _SPEAKERS:
+            continue  # most are no more than text
         path = f"messages[{at}]"
         if not isinstance(message, dict):
             _wrong(path, "must be an object", "invalid_type")

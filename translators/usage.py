@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import compress
 from operator import attrgetter
 from typing import Any
 
@@ -56,7 +57,10 @@ class Usage:
 
     def buckets(self) -> dict[str, int]:
         """The billed buckets that are not empty, by field name."""
-        return {name: amount for name, amount in zip(BILLED, _amounts(self), strict=True) if amount}
+        amounts = _amounts(self)
+        if amounts.count(0) == _BESIDE_TEXT and self.input_tokens and self.output_tokens:  # most answers are text
+            return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        return dict(compress(zip(BILLED, amounts, strict=True), amounts))
 
     def to_openai(self) -> dict[str, Any]:
         """OpenAI's `usage` object (openai 3.52, types/completion_usage.py)."""
@@ -89,6 +93,7 @@ _NOT_BILLED = {
     *("service_tier", "region", "search_context", "cost_usd"),
 }
 BILLED = tuple(field.name for field in fields(Usage) if field.name not in _NOT_BILLED)
+_BESIDE_TEXT = len(BILLED) - 2
 _amounts = attrgetter(*BILLED)
 
 

@@ -43,9 +43,16 @@ def text_alone(chat: Json) -> bool:
     if not _BEYOND_TEXT.isdisjoint(chat):
         return False
     for message in chat["messages"]:
-        if not isinstance(message.get("content"), str) or "audio" in message or "cache_control" in message:
+        if type(message.get("content")) is not str or "audio" in message or "cache_control" in message:
             return False
     return True
+
+
+def text_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
+    """`input_bound` of what is known to be `text_alone`."""
+    tokens = body_bytes + MESSAGE_TOKENS * len(chat["messages"])
+    most = facts.max_input_tokens or CONTEXT_TOKENS
+    return tokens if tokens < most else most
 
 
 def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
@@ -54,9 +61,9 @@ def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
     Images count by IMAGE_TOKENS, audio by its length; what has no bound of its own (files, video, media by id, server
     tools that read pages into the prompt) counts as the whole context.
     """
-    context = facts.max_input_tokens or CONTEXT_TOKENS
     if text_alone(chat):
-        return min(body_bytes + MESSAGE_TOKENS * len(chat["messages"]), context)
+        return text_bound(chat, body_bytes, facts)
+    context = facts.max_input_tokens or CONTEXT_TOKENS
     if _server_tools(chat) or any(message.get("audio") for message in chat["messages"]):
         return context
     tokens = body_bytes + MESSAGE_TOKENS * len(chat["messages"])
@@ -158,13 +165,22 @@ def prompt_estimate(chat: Json) -> int:
     tokens = 0
     for message in chat["messages"]:
         content = message.get("content")
-        tokens += MESSAGE_TOKENS // 4 + _tokens_in(content if isinstance(content, str) else recall.text_of(content))
-        for call in message.get("tool_calls") or ():
-            tokens += text_estimate(len(orjson.dumps(call)))
+        tokens += MESSAGE_TOKENS // 4
+        if not isinstance(content, str):
+            tokens += _tokens_in(recall.text_of(content))
+        elif content.isascii():
+            tokens += -(-len(content) // BYTES_PER_TOKEN)
+        else:
+            tokens += _tokens_in(content)
+        if "tool_calls" in message:
+            for call in message["tool_calls"] or ():
+                tokens += text_estimate(len(orjson.dumps(call)))
+    if text_alone(chat):
+        return tokens
     for name in ("tools", "functions", "response_format"):
         if chat.get(name):
             tokens += text_estimate(len(orjson.dumps(chat[name])))
-    return tokens if text_alone(chat) else tokens + sum(_media_estimate(part) for part, _ in parts(chat))
+    return tokens + sum(_media_estimate(part) for part, _ in parts(chat))
 
 
 def _tokens_in(text: str) -> int:

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from itertools import compress
 from math import inf
 from operator import attrgetter
 from typing import NamedTuple
@@ -50,6 +51,7 @@ FEES = frozenset({*_PIECES.values(), "grounded", "request"})
 _AT = {name: at for at, name in enumerate(NAMED)}
 _GROUNDED, _REQUEST = _AT["grounded"], _AT["request"]
 _amounts = attrgetter(*BILLED)
+_PLACES = range(len(BILLED))
 _INPUT_SIDE = ("input", "cache_read", "cache_write")  # what any prompt may be billed as
 _OUTPUT_SIDE = ("output", "reasoning", "image_output")  # Gemini's image models draw without being asked to
 _SPECIAL_INPUT = frozenset({"cache_write_1h", "audio_input", "image_input"})
@@ -77,6 +79,7 @@ class Price:
     week: tuple[int, ...] = ()  # minutes of the week at which the rates may change; none where hours do not matter
     since_s: float = -inf
     before: "Price | None" = None
+    full_name: str = ""  # with the version's
     _sheets: dict[tuple[str, str, int, int, str], Sheet] = field(default_factory=dict)
     _peaks: dict[tuple[str, frozenset[str], int], "Peak"] = field(default_factory=dict)
 
@@ -92,10 +95,9 @@ class Price:
     def named(self, at_s: float) -> str:
         """The name that the journal keeps: which row, and of when its version in force is."""
         try:
-            version = self.at(at_s).rates.version
+            return (self if at_s >= self.since_s else self.at(at_s)).full_name
         except Unpriced:
             return self.name
-        return f"{self.name}@{version}" if version else self.name
 
     def hour(self, at_s: float) -> int:
         """Which of the week's stretches between changes of rates a time falls in."""
@@ -150,6 +152,7 @@ class Price:
 def price(name: str, row: Row, service_tier: str = "default", region: str = "") -> Price:
     """The price that `row` and its earlier versions make for an account whose own tier and region are these."""
     spans = [span for when in row.when for span in when.spans()]
+    version = row.version
     return Price(
         name,
         row,
@@ -162,6 +165,7 @@ def price(name: str, row: Row, service_tier: str = "default", region: str = "") 
         tuple(sorted({0, *(minute for span in spans for minute in span)} - {_WEEK_MINUTES})) if spans else (),
         row.since.timestamp() if row.since is not None else -inf,
         price(name, row.before, service_tier, region) if row.before is not None else None,
+        f"{name}@{version}" if version else name,
     )
 
 
@@ -219,7 +223,7 @@ def cost(usage: Usage, price: Price, at_s: float) -> int:
     """
     if at_s < price.since_s:
         price = price.at(at_s)
-    if price.rates.trust_provider_cost and usage.cost_usd is not None:
+    if usage.cost_usd is not None and price.rates.trust_provider_cost:
         stated = nanousd(usage.cost_usd)
         if stated is not None:
             return stated
@@ -230,12 +234,12 @@ def cost(usage: Usage, price: Price, at_s: float) -> int:
     units = sheet[_REQUEST] or 0
     if usage.web_searches:
         units += sheet[_GROUNDED] or 0
-    for at, amount in enumerate(_amounts(usage)):
-        if amount:
-            rate = sheet[at]
-            if rate is None:
-                raise Unpriced(price.name, RATES[at])
-            units += amount * rate
+    amounts = _amounts(usage)
+    for at in compress(_PLACES, amounts):  # most buckets are empty
+        rate = sheet[at]
+        if rate is None:
+            raise Unpriced(price.name, RATES[at])
+        units += amounts[at] * rate
     return -(-units // _UNITS_PER_NANOUSD)
 
 
@@ -390,8 +394,14 @@ def slope(price: Price, input_tokens: int, at_s: float, extras: Extras = PLAIN) 
     asked for; the account's region or, where it is not configured, any; any hour and search context; the version in
     force at `at_s` and any that begins soon after. Raises Unpriced.
     """
-    peak = _peak(price, at_s, extras, input_tokens)
-    return Slope(input_tokens * peak.input + peak.fees(price, extras), peak.output)
+    tier, special, calls, searches, map_searches = extras
+    peak = None
+    if at_s >= price.since_s:  # as it mostly is, and worked out
+        peak = price._peaks.get((tier or "", special, price.step(input_tokens) if price.steps else 0))
+    if peak is None:
+        peak = _peak(price, at_s, extras, input_tokens)
+    fees = peak.fees(price, extras) if searches or map_searches else peak.request * calls
+    return Slope(input_tokens * peak.input + fees, peak.output)
 
 
 def ceiling(price: Price, input_tokens: int, output_tokens: int, at_s: float, extras: Extras = PLAIN) -> int:

@@ -1,6 +1,8 @@
 """Disjoint buckets, and OpenAI's way of saying them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types import CompletionUsage
 
 from translators.usage import BILLED, Usage, count
@@ -35,6 +37,12 @@ def test_only_what_is_billed_is_a_bucket() -> None:
     usage = Usage(input_tokens=3, web_searches=1, accepted_prediction_tokens=2, service_tier="flex", cost_usd="0.1")
     assert usage.buckets() == {"input_tokens": 3, "web_searches": 1}
     assert not set(BILLED) & {"service_tier", "region", "cost_usd", "rejected_prediction_tokens"}
+
+
+@given(st.dictionaries(st.sampled_from(BILLED), st.integers(0, 3)))
+def test_the_buckets_are_those_with_tokens_in_their_own_order(amounts: dict[str, int]) -> None:
+    buckets = Usage(**amounts).buckets()  # type: ignore[arg-type]  # no bucket is a string
+    assert list(buckets.items()) == [(name, amounts[name]) for name in BILLED if amounts.get(name)]
 
 
 @pytest.mark.parametrize(("told", "counted"), [(7, 7), (0, 0), (-3, 0), (None, 0), ("7", 0), (True, 0), (1.5, 0)])

@@ -17,6 +17,8 @@ from gateway.prices.estimate import (
     prompt_estimate,
     search_bound,
     special_rates,
+    text_alone,
+    text_bound,
     text_estimate,
 )
 from translators.exchange import ModelFacts
@@ -37,6 +39,14 @@ def bound(asked: dict[str, Any], facts: ModelFacts = KNOWN) -> int:
 def test_text_is_never_more_tokens_than_its_bytes_and_what_is_put_around_it(texts: list[str]) -> None:
     size = sum(len(text.encode()) for text in texts)
     assert size + 16 * len(texts) <= bound(chat(*texts), ModelFacts())
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=5), st.integers(1, 10**7), st.sampled_from([None, 100]))
+def test_text_alone_is_bound_by_its_bytes(texts: list[str], size: int, most: int | None) -> None:
+    asked, facts = chat(*texts), ModelFacts(max_input_tokens=most)
+    assert text_alone(asked)
+    assert text_bound(asked, size, facts) == input_bound(asked, size, facts)
+    assert text_bound(asked, size, facts) == min(size + 16 * len(texts), most or CONTEXT_TOKENS)
 
 
 def test_a_picture_counts_as_a_picture_and_not_by_its_bytes() -> None:
