@@ -24,6 +24,7 @@ Json = dict[str, Any]
 Thinking = Literal["none", "budget", "adaptive", "level"]
 
 NONE: Mapping[str, Any] = MappingProxyType({})
+ENDPOINTS = 4096  # of which a dialect keeps in mind what follows from them alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,12 @@ class ModelFacts:
     serial_tools: bool = False  # can be kept from calling tools in parallel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Endpoint:
-    """One target of a route, resolved: where the request goes and what waits there."""
+    """One target of a route, resolved: where the request goes and what waits there.
+
+    Made once and told apart by identity, so that what follows from it alone (headers, say) can be kept in mind.
+    """
 
     provider: str
     base_url: str  # no slash at the end

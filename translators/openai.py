@@ -7,6 +7,8 @@ messages (`message:reasoning_content`, which Groq and Mistral refuse and DeepSee
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +17,7 @@ import orjson
 from translators import sse
 from translators.completion import written_bytes
 from translators.errors import LLMError
-from translators.exchange import NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
+from translators.exchange import ENDPOINTS, NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
 from translators.openai_error import error, failure, failure_within, told_in
 from translators.openai_usage import latest, usage_of
 from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
@@ -54,6 +56,16 @@ def request(
     lib/azure.py). Extension parameters pass: only a host knows what it has no word for. `endpoint.drop` is reported.
     """
     body, dropped = _body(chat, endpoint)
+    url, headers, unasked = _way(endpoint)
+    options = chat.get("stream_options")
+    if options and options.get("include_usage") is True:
+        return UpstreamRequest(url, headers, orjson.dumps(body), replace(unasked, include_usage=True), dropped)
+    return UpstreamRequest(url, headers, orjson.dumps(body), unasked, dropped)
+
+
+@lru_cache(maxsize=ENDPOINTS)
+def _way(endpoint: Endpoint) -> tuple[str, Mapping[str, str], Context]:
+    """URL and headers of every request there, and the context of one whose client asked for no usage."""
     url, headers = f"{endpoint.base_url}/chat/completions", {"content-type": "application/json"}
     if endpoint.api_version:
         deployment, version = quote(endpoint.model, safe=""), quote(endpoint.api_version, safe="")
@@ -64,12 +76,12 @@ def request(
     elif endpoint.api_key is not None:
         headers["authorization"] = f"Bearer {endpoint.api_key}"
     headers |= {name.lower(): value for name, value in endpoint.headers.items()}
-    asked = (chat.get("stream_options") or {}).get("include_usage") is True
-    context = Context(model=endpoint.model, include_usage=asked)
-    return UpstreamRequest(url, headers, orjson.dumps(body), context, dropped)
+    return url, headers, Context(model=endpoint.model)
 
 
 def _body(chat: Json, endpoint: Endpoint) -> tuple[Json, tuple[Dropped, ...]]:
+    if not (endpoint.drop or endpoint.rename or chat.get("stream")):
+        return {**chat, "model": endpoint.model}, ()
     dropped: dict[str, Dropped] = {}
     body = _in_its_words(chat, endpoint, dropped) if endpoint.drop or endpoint.rename else chat.copy()
     body["model"] = endpoint.model
@@ -133,6 +145,8 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     if not body.lstrip().startswith(b"{"):
         body = _PREAMBLE.sub(b"", body)
     answer = _chunk_of(body)
+    if answer is not None and _is_whole(answer):
+        return Answer(body, usage_of(answer) or Usage())
     if answer is None:
         raise LLMError("bad_upstream", "The provider's answer is not a JSON object")
     failure = failure_within(answer)
@@ -146,6 +160,17 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     if not all("message" in choice for choice in choices):
         body = orjson.dumps({**answer, "choices": [_SILENCE | choice for choice in choices]})
     return Answer(body, usage_of(answer) or Usage())
+
+
+def _is_whole(answer: Json) -> bool:
+    """Whether `answer`, one of `_chunk_of`, surely holds a message in each choice and no error: most do."""
+    choices = answer.get("choices")
+    if not choices or answer.get("error") or answer.get("object") == "error" or "x_groq" in answer:
+        return False
+    for choice in choices:
+        if choice.get("error") or choice.get("finish_reason") == "error" or type(choice.get("message")) is not dict:
+            return False
+    return True
 
 
 def _said(choice: Json) -> bool:
@@ -167,9 +192,14 @@ def _chunk_of(data: bytes) -> Json | None:
     if not isinstance(chunk, dict):
         return None
     choices = chunk.get("choices")
-    if choices is None or (isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices)):
+    if choices is None:
         return chunk
-    return None
+    if not isinstance(choices, list):
+        return None
+    for choice in choices:
+        if not isinstance(choice, dict):
+            return None
+    return chunk
 
 
 _PADDING = b',"obfuscation":"'

@@ -6,11 +6,12 @@ Source: docs.cloud.google.com, maas/call-open-model-apis (endpoints/openapi); Li
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from translators import openai, vertex
 from translators.errors import LLMError
-from translators.exchange import Endpoint, Json, Media, UpstreamRequest
+from translators.exchange import ENDPOINTS, Endpoint, Json, Media, UpstreamRequest
 from translators.openai import OUTCOMES, Decoder, media_urls, response
 from translators.vertex import headers_of, is_googles, place_of
 
@@ -23,10 +24,15 @@ def request(
     chat: Json, endpoint: Endpoint, media: Mapping[str, Media], remembered: Mapping[str, Any]
 ) -> UpstreamRequest:
     """POST …/endpoints/openapi/chat/completions. Raises as `openai.request`."""
+    return replace(openai.request(chat, _there(endpoint), media, remembered), headers=headers_of(endpoint))
+
+
+@lru_cache(maxsize=ENDPOINTS)
+def _there(endpoint: Endpoint) -> Endpoint:
+    """`endpoint` as a host of OpenAI's shape."""
     version = endpoint.api_version or API_VERSION
     url = f"{endpoint.base_url}/{version}/{place_of(endpoint)}/endpoints/openapi"
-    there = replace(endpoint, base_url=url, api_key=None, api_version="")
-    return replace(openai.request(chat, there, media, remembered), headers=headers_of(endpoint))
+    return replace(endpoint, base_url=url, api_key=None, api_version="")
 
 
 def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:

@@ -21,6 +21,7 @@ from tests.replay import body_of, recording, recordings
 from translators import openai
 from translators.errors import LLMError
 from translators.exchange import NONE, Context, Endpoint, UpstreamRequest
+from translators.openai_error import failure_within
 from translators.usage import Usage
 
 HOST = Endpoint("openai", "https://api.openai.com/v1", "sk-1", "gpt-5.4")
@@ -431,3 +432,32 @@ def test_any_json_gives_an_answer_or_our_own_error(value: Any) -> None:
             attempt()
         except LLMError as error:
             assert error.message
+
+
+_PART: st.SearchStrategy[Any] = st.sampled_from(
+    [None, "", "error", "stop", {}, {"content": "a"}, {"error": {"message": "m"}}, 0, 1, []]
+)
+_ANSWER = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.dictionaries(st.sampled_from(["message", "error", "finish_reason", "index"]), _PART), max_size=2
+        )
+        | st.none()
+    },
+    optional=dict.fromkeys(("error", "object", "x_groq", "usage"), _PART),
+)
+
+
+@given(_ANSWER)
+def test_what_is_told_to_be_whole_at_a_glance_has_no_error_and_a_message_in_each_choice(answer: dict[str, Any]) -> None:
+    if openai._is_whole(answer):
+        assert failure_within(answer) is None
+        assert all(openai._said(choice) and "message" in choice for choice in answer["choices"])
+
+
+def test_what_openai_sends_is_told_to_be_whole_at_a_glance() -> None:
+    wholes = [
+        row for row in recordings("openai.chat").values() if row["response"]["status"] == 200 and not row["stream"]
+    ]
+    assert all(openai._is_whole(json.loads(body_of(row))) for row in wholes)
+    assert wholes

@@ -1,14 +1,17 @@
 """Usage of hosts that speak OpenAI's shape: worked out by hand from the recorded objects."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.replay import body_of, recording
-from translators import openai
+from translators import openai, openai_usage
 from translators.exchange import Context
 from translators.openai_usage import usage_of
-from translators.usage import Usage
+from translators.usage import MOST_TOKENS, Usage
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_perplexitys_research_reasons_beside_the_answer_and_reads_beside_the_pro
 
 
 def _with_tier(usage: Usage, tier: str) -> Usage:
-    return Usage(**{name: getattr(usage, name) for name in usage.__slots__} | {"service_tier": tier})
+    return Usage(**asdict(usage) | {"service_tier": tier})
 
 
 @pytest.mark.parametrize(
@@ -134,3 +137,43 @@ def test_usage_is_disjoint_and_never_negative(
     assert (usage.prompt_tokens, usage.cache_read_tokens, usage.cache_write_tokens) == (prompt, cached, written)
     assert (usage.completion_tokens, usage.reasoning_tokens) == (completion, reasoning)
     assert all(getattr(usage, name) >= 0 for name in usage.buckets())
+
+
+_COUNTS = st.integers(0, 9) | st.sampled_from([0, 0, None, -1, True, 2.0, 0.5, "3", {}, {"a": 1}, MOST_TOKENS, 10**12])
+_READS = ("cached_tokens", "audio_tokens", "cache_write_tokens", "text_tokens")
+_MADE = ("reasoning_tokens", "audio_tokens", "image_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens")
+_TOLD = st.fixed_dictionaries(
+    {"prompt_tokens": _COUNTS, "completion_tokens": _COUNTS},
+    optional={
+        "total_tokens": _COUNTS,
+        "prompt_tokens_details": st.dictionaries(st.sampled_from(_READS), _COUNTS) | _COUNTS,
+        "completion_tokens_details": st.dictionaries(st.sampled_from(_MADE), _COUNTS) | _COUNTS,
+        "num_cached_tokens": _COUNTS,
+        "cost": _COUNTS,
+        "service_tier": st.sampled_from(["flex", None, 5]),
+    },
+)
+
+
+@given(_TOLD, st.booleans(), st.sampled_from([None, "", "default", "priority", 7]))
+def test_the_usual_form_is_read_as_any_other(told: dict[str, Any], adds_up: bool, tier: object) -> None:
+    if adds_up and isinstance(told["prompt_tokens"], int) and isinstance(told["completion_tokens"], int):
+        told = {**told, "total_tokens": told["prompt_tokens"] + told["completion_tokens"]}
+    answer = {"usage": told, "service_tier": tier}
+    assert usage_of(answer) == openai_usage._read(answer, told)
+
+
+@pytest.mark.parametrize("cached", [0, 5, 11])
+@pytest.mark.parametrize("reasoning", [0, 7])
+def test_openais_own_form_is_the_usual_one(cached: int, reasoning: int) -> None:
+    told = {
+        "prompt_tokens": 11,
+        "completion_tokens": 7,
+        "total_tokens": 18,
+        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0, "cache_write_tokens": 0},
+        "completion_tokens_details": dict.fromkeys(_MADE, 0) | {"reasoning_tokens": reasoning},
+    }
+    found = openai_usage._usual({"service_tier": "default"}, told)
+    assert found == Usage(
+        11 - cached, cached, output_tokens=7 - reasoning, reasoning_tokens=reasoning, service_tier="default"
+    )
