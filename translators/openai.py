@@ -203,6 +203,7 @@ def _chunk_of(data: bytes) -> Json | None:
 
 
 _PADDING = b',"obfuscation":"'
+_LF, _CR, _BACKSLASH = b"\n\r\\"  # as numbers, which are looked for faster than bytes
 
 
 class Decoder:
@@ -225,15 +226,18 @@ class Decoder:
         self._open: set[int] = set()  # choices that were begun
         self._finished: set[int] = set()
         self._texting = False  # the first choice has begun to speak: most frames are text from here
-        self._before = self._behind = b""  # what stood around the text of the last such frame
+        self._before = b""  # what stood before the text of the last frame, if the next may be like it
+        self._behind = self._padded = b""  # what stood behind it: all, and up to the padding
         self.done = False
         self._error: LLMError | None = None
         self._usage_to_come = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for the host's own error and for what cannot be read."""
-        if self._texting and self._lines is None and self._is_more_text(data):
+        rest = data.removeprefix(self._before)
+        if rest is not data and self._is_more_text(rest):
             return [data]
+        self._before = b""
         frames: list[bytes] = []
         if self._lines is None and b"\r" in data:
             self._lines = sse.Decoder()
@@ -247,6 +251,8 @@ class Decoder:
                     frames.append(block + b"\n\n")
                 elif block:
                     self._block(block, frames)
+            if self._rest or not self._texting:
+                self._before = b""
         if self._error is not None and not frames and not self._usage_to_come:
             raise self._error
         return frames
@@ -292,32 +298,23 @@ class Decoder:
         if len(self._rest) > sse.MAX_EVENT_BYTES:
             raise LLMError("bad_upstream", "The provider sent one event larger than 64 MiB")
 
-    def _is_more_text(self, data: bytes) -> bool:
-        """Whether `data` is the last frame of text over again, save for its text and what OpenAI pads it with.
+    def _is_more_text(self, rest: bytes) -> bool:
+        """Whether `rest` is the last frame of text from its text on, save for that and what OpenAI pads it with.
 
         Source: openai 3.52, types/chat/chat_completion_stream_options_param.py, include_obfuscation.
         """
-        if not self._before or self._rest or not data.startswith(self._before):
+        text, quote, behind = rest.partition(b'"')
+        while text and text[-1] == _BACKSLASH and quote:
+            more, quote, behind = behind.partition(b'"')
+            text += b'"' + more
+        if not text or _LF in text or _CR in text:
             return False
-        start, size = len(self._before), len(data)
-        end = data.find(b'"', start)
-        while end > 0 and data[end - 1] == 0x5C:
-            end = data.find(b'"', end + 1)
-        behind = end + len(self._behind)
-        if (
-            end <= start
-            or not data.startswith(self._behind, end)
-            or data.find(b"\n", start) != size - 2
-            or data.find(b"\r", start) >= 0
-        ):
-            return False
-        if behind != size and not (
-            data.startswith(_PADDING, behind)
-            and data.endswith(b'"}\n\n')
-            and data.find(b'"', behind + len(_PADDING)) == size - 4
-        ):
-            return False
-        self.output_bytes += end - start
+        if behind != self._behind:
+            padded = behind.removeprefix(self._padded)
+            padding, _, end = padded.partition(b'"')
+            if padded is behind or end != b"}\n\n" or not padding.isalnum():
+                return False
+        self.output_bytes += len(text)
         return True
 
     def _is_text(self, block: bytes) -> bool:
@@ -326,7 +323,7 @@ class Decoder:
         if start < 11 or not block.startswith(b"data: {"):
             return False
         end = block.find(b'"', start)
-        while end > 0 and block[end - 1] == 0x5C:
+        while end > 0 and block[end - 1] == _BACKSLASH:
             end = block.find(b'"', end + 1)
         usage = block.find(b'"usage":')
         if (
@@ -341,8 +338,9 @@ class Decoder:
         ):
             return False
         self.output_bytes += end - start  # escapes count as they are written: an estimate
+        self._before, self._behind = block[:start], block[end + 1 :] + b"\n\n"
         padding = block.rfind(_PADDING)
-        self._before, self._behind = block[:start], block[end:padding] if padding > end else block[end:] + b"\n\n"
+        self._padded = block[end + 1 : padding + len(_PADDING)] if padding > end else b""
         return True
 
     def _block(self, block: bytes, frames: list[bytes]) -> None:

@@ -2,10 +2,11 @@
 
 import json
 import typing
+from itertools import accumulate, pairwise
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import (
     ChatCompletion,
@@ -369,21 +370,51 @@ VARIED = [
 ]
 
 
-@given(st.lists(st.sampled_from(VARIED), max_size=12))
-def test_frames_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes]) -> None:
-    def heard(pieces: list[bytes]) -> tuple[bytes, object, int, str]:
-        decoder, frames, failed = openai.Decoder(Context(), 0, "r"), list[bytes](), ""
-        try:
-            for each in pieces:
-                frames += decoder.feed(each)
-            frames += decoder.close()
-        except LLMError as error:
-            failed = error.message
-        return b"".join(frames), decoder.usage, decoder.output_bytes, failed
+@st.composite
+def _alike(draw: st.DrawFn) -> bytes:
+    """A frame of text as any other, or one that only looks so: a few of its bytes are others, or are not there."""
+    text = draw(st.text(max_size=4) | st.sampled_from(TEXTS))
+    made = {"id": "c", "choices": [piece(text)], **draw(st.sampled_from([{}, PADDED]))}
+    told = b"data: " + json.dumps(made, separators=(",", ":"), ensure_ascii=draw(st.booleans())).encode() + b"\n\n"
+    if draw(st.integers(0, 3)):
+        return told
+    at = draw(st.integers(0, len(told)))
+    other = draw(
+        st.sampled_from([b"", b'"', b"\\", b'\\"', b"\n", b"\r", b"\xff", b"\0", b"}\n\n", b"7", b'","usage":{}'])
+    )
+    return told[:at] + other + told[at + draw(st.integers(0, 2)) :]
 
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.sampled_from(VARIED) | _alike(), max_size=12), st.lists(st.integers(0, 900), max_size=3))
+def test_frames_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes], cuts: list[int]) -> None:
     told = [frame(piece("begun"), **PADDED), *told]
-    by_bytes = heard([bytes([byte]) for byte in b"".join(told)])
-    assert heard(told) == by_bytes
+    stream = b"".join(told)
+    by_bytes = _heard(openai.Decoder, [bytes([byte]) for byte in stream])
+    ends = {*accumulate(map(len, told)), *(cut for cut in cuts if cut < len(stream)), 0}  # mostly an event each
+    for edges in (ends, ends - {len(told[0])} | {len(stream)}):
+        pieces = [stream[start:end] for start, end in pairwise(sorted(edges))]
+        heard = _heard(openai.Decoder, pieces)
+        assert heard == _heard(_Parses, pieces)
+        assert heard[:3] == by_bytes[:3]  # what escapes count for depends on the cut
+
+
+class _Parses(openai.Decoder):
+    """Tells no frame by the one before it."""
+
+    def _is_more_text(self, rest: bytes) -> bool:
+        return False
+
+
+def _heard(make: type[openai.Decoder], pieces: list[bytes]) -> tuple[bytes, Usage, str, int]:
+    decoder, frames, failed = make(Context(), 0, "r"), list[bytes](), ""
+    try:
+        for each in pieces:
+            frames += decoder.feed(each)
+        frames += decoder.close()
+    except LLMError as error:
+        failed = error.message
+    return b"".join(frames), decoder.usage, failed, decoder.output_bytes
 
 
 @given(
