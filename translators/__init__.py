@@ -6,6 +6,7 @@
 
     chat_request   the caller's body, parsed and checked
     outcomes       what becomes of each of OpenAI's features in a dialect
+    plain          requests of text alone, which are most
     media          images and files within a request
     schema, closed_schema    JSON schemas made to fit: Gemini's keywords; the closed objects that Claude is held to
     tools          tools, the choice among them and their calls, for Claude's two dialects; as are the next four:

@@ -6,12 +6,13 @@ Source: anthropic 2.11, types/message_create_params.py and the types it names; w
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from translators import answer_form, anthropic_messages, closed_schema, effort, reasoning, tools
+from translators import answer_form, anthropic_messages, closed_schema, effort, plain, reasoning, tools
 from translators.anthropic_answer import Decoder, error, response
 from translators.errors import LLMError
-from translators.exchange import NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
+from translators.exchange import ENDPOINTS, NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
 from translators.json_values import encoded, object_of
 from translators.outcomes import Dropped, Outcome, Table, judge, without_lost
 
@@ -126,16 +127,54 @@ def request(
     chat: Json, endpoint: Endpoint, media: Mapping[str, Media] = NONE, remembered: Mapping[str, Any] = NONE
 ) -> UpstreamRequest:
     """POST /v1/messages. Raises LLMError("invalid_request") for what would change the meaning."""
+    if not remembered and (short := _plain_body(chat, endpoint)) is not None:
+        url, headers, contexts = _way(endpoint)
+        return UpstreamRequest(url, headers, encoded(short), contexts[plain.wants_usage(chat)])
     body, context, dropped = messages_body(chat, endpoint, remembered)
+    headers = _headers(endpoint, betas(body))
+    return UpstreamRequest(_url(endpoint), headers, encoded(body), context, dropped)
+
+
+def _url(endpoint: Endpoint) -> str:
+    return f"{endpoint.base_url}/v1/messages"
+
+
+def _headers(endpoint: Endpoint, needed: tuple[str, ...]) -> dict[str, str]:
     headers = {"content-type": "application/json", "anthropic-version": VERSION}
     if endpoint.api_key:
         headers["x-api-key"] = endpoint.api_key
-    if needed := betas(body):
+    if needed:
         headers["anthropic-beta"] = ",".join(needed)
     for name, value in endpoint.headers.items():
         joined = headers.get("anthropic-beta") if name.lower() == "anthropic-beta" else None
         headers[name.lower()] = f"{joined},{value}" if joined else value
-    return UpstreamRequest(f"{endpoint.base_url}/v1/messages", headers, encoded(body), context, dropped)
+    return headers
+
+
+@lru_cache(maxsize=ENDPOINTS)
+def _way(endpoint: Endpoint) -> tuple[str, Mapping[str, str], tuple[Context, Context]]:
+    """URL and headers of plain requests, and their contexts: usage not asked for, and asked for."""
+    return _url(endpoint), _headers(endpoint, ()), plain.contexts(endpoint)
+
+
+def _plain_body(chat: Json, endpoint: Endpoint) -> Json | None:
+    """What `messages_body` makes of a plain request, on a short way; None where there is more to it."""
+    leading = plain.leading(chat)
+    temperature = chat.get("temperature")
+    if leading < 0 or (temperature is not None and not (endpoint.facts.sampling and temperature <= 1)):
+        return None
+    body: Json = {"model": endpoint.model, "max_tokens": _max_tokens(chat, endpoint.facts)}
+    if chat.get("stream"):
+        body["stream"] = True
+    if temperature is not None:
+        body["temperature"] = temperature
+    messages = chat["messages"]
+    if leading:
+        body["system"] = [{"type": "text", "text": each["content"]} for each in messages[:leading]]
+    body["messages"] = [
+        {"role": each["role"], "content": [{"type": "text", "text": each["content"]}]} for each in messages[leading:]
+    ]
+    return body
 
 
 def betas(body: Json) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from translators import deltas, sse
-from translators.anthropic_blocks import KEPT, Reply
+from translators.anthropic_blocks import FINISH, KEPT, Reply
 from translators.completion import Chunks, choice, completion
 from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
@@ -45,20 +45,25 @@ def usage_of(raw: Json) -> Usage:
 
     The tier is "fast" in fast mode, which has prices of its own.
     """
-    created = object_of(raw, "cache_creation")
-    hour = count(created.get("ephemeral_1h_input_tokens"))
-    written = count(raw.get("cache_creation_input_tokens"))
-    output = count(raw.get("output_tokens"))
-    reasoning = min(count(object_of(raw, "output_tokens_details").get("thinking_tokens")), output)
+    written, output = count(raw.get("cache_creation_input_tokens")), count(raw.get("output_tokens"))
+    hour, reasoning, searches = 0, 0, 0
+    created, details, tools = raw.get("cache_creation"), raw.get("output_tokens_details"), raw.get("server_tool_use")
+    if isinstance(created, dict) and any(created.values()):
+        hour = count(created.get("ephemeral_1h_input_tokens"))
+        written = max(count(created.get("ephemeral_5m_input_tokens")), written - hour)
+    if isinstance(details, dict):
+        reasoning = min(count(details.get("thinking_tokens")), output)
+    if isinstance(tools, dict):
+        searches = count(tools.get("web_search_requests"))
     tier, region = raw.get("service_tier"), raw.get("inference_geo")
     return Usage(
-        input_tokens=count(raw.get("input_tokens")),
-        cache_read_tokens=count(raw.get("cache_read_input_tokens")),
-        cache_write_tokens=max(count(created.get("ephemeral_5m_input_tokens")), written - hour),
-        cache_write_1h_tokens=hour,
+        count(raw.get("input_tokens")),
+        count(raw.get("cache_read_input_tokens")),
+        written,
+        hour,
         output_tokens=output - reasoning,
         reasoning_tokens=reasoning,
-        web_searches=count(object_of(raw, "server_tool_use").get("web_search_requests")),
+        web_searches=searches,
         service_tier="fast" if raw.get("speed") == "fast" else tier if isinstance(tier, str) else "",
         region=region if isinstance(region, str) and region != "not_available" else "",
     )
@@ -128,17 +133,13 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
         raise _in_answer(message)
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
         raise LLMError("bad_upstream", "The provider's answer is no message")
-    reply = Reply(context)
-    made: Json = {"content": None}
-    for index, block in enumerate(message["content"]):
-        if isinstance(block, dict):
-            deltas.add(made, reply.start(index, block))
-            deltas.add(made, reply.stop(index))
     native = message.get("stop_reason")
     native = native if isinstance(native, str) else None
-    last, reason = reply.finish(native, message)
-    deltas.add(made, last)
-    deltas.close(made)
+    text = _text_alone(message)
+    if text is not None and native != "pause_turn":
+        made, reason, remember = {"content": text}, FINISH.get(native or "", "stop"), NONE
+    else:
+        made, reason, remember = _read(message, native, context)
     usage = usage_of(object_of(message, "usage"))
     id = message.get("id")
     return Answer(
@@ -151,8 +152,36 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
             _tier(usage),
         ),
         usage,
-        reply.remember(native),
+        remember,
     )
+
+
+def _text_alone(message: Json) -> str | None:
+    """The text of an answer that is nothing else, as most are: what `_read` makes of it is known without it."""
+    blocks = message["content"]
+    if len(blocks) != 1 or not isinstance(block := blocks[0], dict) or block.get("type") != "text":
+        return None
+    text = block.get("text")
+    if not isinstance(text, str) or not text or block.get("citations"):
+        return None
+    for name in KEPT:
+        if message.get(name):
+            return None
+    return text
+
+
+def _read(message: Json, native: str | None, context: Context) -> tuple[Json, str, Mapping[str, Any]]:
+    """The message that the blocks add up to, OpenAI's finish reason, and what to remember."""
+    reply = Reply(context)
+    made: Json = {"content": None}
+    for index, block in enumerate(message["content"]):
+        if isinstance(block, dict):
+            deltas.add(made, reply.start(index, block))
+            deltas.add(made, reply.stop(index))
+    last, reason = reply.finish(native, message)
+    deltas.add(made, last)
+    deltas.close(made)
+    return made, reason, reply.remember(native)
 
 
 # Streams.

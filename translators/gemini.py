@@ -9,13 +9,15 @@ Sources: google-genai 3.4 (types.py; models.py `_…_to_mldev` for the names on 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
+from translators import plain
 from translators.errors import LLMError
-from translators.exchange import Context, Endpoint, Json, Media, UpstreamRequest
+from translators.exchange import ENDPOINTS, Context, Endpoint, Json, Media, UpstreamRequest
 from translators.gemini_answer import Decoder, response
 from translators.gemini_error import error
 from translators.gemini_tools import (
@@ -132,7 +134,10 @@ _TIERS = {
 
 def media_urls(chat: Json, endpoint: Endpoint) -> tuple[str, ...]:
     """The web addresses of `chat` to be fetched first: Gemini is given bytes, save what lies at Google."""
-    return tuple(dict.fromkeys(fetched_urls(chat, endpoint)))
+    for message in chat["messages"]:
+        if type(message.get("content")) is list:
+            return tuple(dict.fromkeys(fetched_urls(chat, endpoint)))
+    return ()
 
 
 def request(
@@ -143,13 +148,45 @@ def request(
     Raises LLMError("invalid_request") for what Gemini has no word for.
     Source: https://ai.google.dev/api/generate-content (by way of google-genai 3.4, models.py)
     """
+    whole_url, stream_url, headers, contexts = _way(endpoint)
+    url = stream_url if chat.get("stream") else whole_url
+    if not remembered and (short := _plain_body(chat, endpoint)) is not None:
+        return UpstreamRequest(url, headers, orjson.dumps(short), contexts[plain.wants_usage(chat)])
     body, context, dropped = content_body(chat, endpoint, media, remembered)
-    method = "streamGenerateContent?alt=sse" if chat.get("stream") else "generateContent"
-    url = f"{endpoint.base_url}/v1beta/models/{quote(endpoint.model.removeprefix('models/'), safe='')}:{method}"
+    return UpstreamRequest(url, headers, orjson.dumps(body), context, dropped)
+
+
+@lru_cache(maxsize=ENDPOINTS)
+def _way(endpoint: Endpoint) -> tuple[str, str, Mapping[str, str], tuple[Context, Context]]:
+    """Both URLs and the headers, and the contexts of plain requests: usage not asked for, and asked for."""
+    url = f"{endpoint.base_url}/v1beta/models/{quote(endpoint.model.removeprefix('models/'), safe='')}"
     headers = {"content-type": "application/json"}
     if endpoint.api_key:
         headers["x-goog-api-key"] = endpoint.api_key  # never in the URL, which is logged
-    return UpstreamRequest(url, {**headers, **endpoint.headers}, orjson.dumps(body), context, dropped)
+    streamed = f"{url}:streamGenerateContent?alt=sse"
+    return f"{url}:generateContent", streamed, {**headers, **endpoint.headers}, plain.contexts(endpoint)
+
+
+def _plain_body(chat: Json, endpoint: Endpoint) -> Json | None:
+    """What `content_body` makes of a plain request, on a short way; None where there is more to it."""
+    leading = plain.leading(chat)
+    temperature = chat.get("temperature")
+    if leading < 0 or (temperature is not None and not endpoint.facts.sampling):
+        return None
+    body: Json = {}
+    messages = chat["messages"]
+    if leading:
+        body["systemInstruction"] = {"parts": [{"text": each["content"]} for each in messages[:leading]]}
+    body["contents"] = [
+        {"role": "user" if each["role"] == "user" else "model", "parts": [{"text": each["content"]}]}
+        for each in messages[leading:]
+    ]
+    config: Json = {} if temperature is None else {"temperature": temperature}
+    if limit := chat.get("max_completion_tokens") or chat.get("max_tokens"):
+        config["maxOutputTokens"] = limit
+    if config:
+        body["generationConfig"] = config
+    return body
 
 
 def content_body(

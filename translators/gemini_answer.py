@@ -14,14 +14,14 @@ Sources: google-genai 3.4, types.FinishReason, types.Part, types.GenerateContent
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from translators import completion, json_array, recall, sse
 from translators.errors import LLMError
-from translators.exchange import Answer, Context, Json
+from translators.exchange import NONE, Answer, Context, Json
 from translators.gemini_arguments import StreamedArguments
 from translators.gemini_error import error_object, within
 from translators.gemini_turns import FORMAT, SERVER_PARTS
@@ -360,6 +360,43 @@ class Decoder:
 def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
     """Gemini's whole answer as OpenAI's. Raises LLMError for an error within it, or when it holds no answer."""
     said = _parsed(body)
+    metadata = _dict(said.get("usageMetadata"))
+    remember: Mapping[str, Any] = NONE
+    text = _text_alone(said)
+    if text is not None:
+        reason = said["candidates"][0]["finishReason"]
+        choices = [completion.choice({"content": text}, FINISH.get(reason, "stop"), reason)]
+        usage = usage_of(metadata, 0, 0)
+    else:
+        choices, read = _read(said, context, created, request_id)
+        usage = usage_of(metadata, *_searches(read))
+        remember = {key: value for each in read.values() for key, value in each.remember.items()}
+    id, model = _head(said, context, request_id)
+    extra = {"service_tier": usage.service_tier} if usage.service_tier else None
+    whole = completion.completion(id, created, model, choices, usage, extra)
+    return Answer(whole, usage, remember)
+
+
+def _text_alone(said: Json) -> str | None:
+    """The text of an answer that is nothing else, as most are: what `_read` makes of it is known without it."""
+    candidates = said.get("candidates")
+    if type(candidates) is not list or len(candidates) != 1 or "promptFeedback" in said or "modelStatus" in said:
+        return None
+    candidate = candidates[0]
+    if type(candidate) is not dict or not _PLAIN.issuperset(candidate) or candidate.get("index"):
+        return None
+    content, reason = candidate.get("content"), candidate.get("finishReason")
+    if type(reason) is not str or not reason or type(content) is not dict:
+        return None
+    parts = content.get("parts")
+    if type(parts) is not list or len(parts) != 1 or type(part := parts[0]) is not dict or len(part) != 1:
+        return None
+    text = part.get("text")
+    return text if type(text) is str and text else None
+
+
+def _read(said: Json, context: Context, created: int, request_id: str) -> tuple[list[Json], dict[int, _Candidate]]:
+    """The choices of a whole answer, and its candidates. Raises LLMError where it holds neither."""
     read: dict[int, _Candidate] = {}
     messages: dict[int, Json] = {}
     logprobs: dict[int, Json | None] = {}
@@ -372,18 +409,13 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     for index in sorted(messages):  # one without a finish reason is whole all the same, its JSON being so (recorded)
         made = completion.choice(_whole(messages[index]), read[index].finish_reason, read[index].finish, index)
         choices.append({**made, "logprobs": logprobs[index]})
-    feedback = _dict(said.get("promptFeedback"))
     if not choices:
+        feedback = _dict(said.get("promptFeedback"))
         if not feedback.get("blockReason"):
             raise LLMError("bad_upstream", "The provider's answer holds neither a candidate nor a reason")
         message, reason = _block(feedback)
         choices = [completion.choice(message, "content_filter", reason)]
-    metadata = _dict(said.get("usageMetadata"))
-    usage = usage_of(metadata, *_searches(read))
-    id, model = _head(said, context, request_id)
-    tier = service_tier(metadata)
-    whole = completion.completion(id, created, model, choices, usage, {"service_tier": tier} if tier else None)
-    return Answer(whole, usage, {key: value for each in read.values() for key, value in each.remember.items()})
+    return choices, read
 
 
 def _parsed(payload: bytes) -> Json:
@@ -392,6 +424,8 @@ def _parsed(payload: bytes) -> Json:
         parsed = orjson.loads(payload)
     except orjson.JSONDecodeError:
         raise LLMError("bad_upstream", "The provider sent what is not JSON") from None
+    if type(parsed) is dict and "error" not in parsed:
+        return parsed
     if (found := error_object(parsed)) is not None:
         raise within(found)
     if isinstance(parsed, list) and len(parsed) == 1:

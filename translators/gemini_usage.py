@@ -40,16 +40,17 @@ def usage_of(metadata: Json, web_searches: int = 0, map_searches: int = 0) -> Us
     """
     prompt, tool = count(metadata.get("promptTokenCount")), count(metadata.get("toolUsePromptTokenCount"))
     cached = min(count(metadata.get("cachedContentTokenCount")), prompt)
-    cached_audio = min(_of_modality(metadata, "cacheTokensDetails", "AUDIO"), cached)
-    audio = min(_of_modality(metadata, "promptTokensDetails", "AUDIO"), prompt - cached + cached_audio)
+    read, made = metadata.get("promptTokensDetails"), metadata.get("candidatesTokensDetails")
+    cached_audio = min(_of_modality(metadata.get("cacheTokensDetails"), "AUDIO"), cached) if cached else 0
+    audio = min(_of_modality(read, "AUDIO"), prompt - cached + cached_audio) if read else 0
     audio_input = max(audio - cached_audio, 0)
     thoughts = count(metadata.get("thoughtsTokenCount"))
     said = metadata.get("candidatesTokenCount")
     visible = count(said)
     if not visible and said != 0:  # all thinking, or blocked: then the total leaves nothing over
         visible = max(count(metadata.get("totalTokenCount")) - prompt - tool - thoughts, 0)
-    audio_output = min(_of_modality(metadata, "candidatesTokensDetails", "AUDIO"), visible)
-    image_output = min(_of_modality(metadata, "candidatesTokensDetails", "IMAGE"), visible - audio_output)
+    audio_output = min(_of_modality(made, "AUDIO"), visible) if made else 0
+    image_output = min(_of_modality(made, "IMAGE"), visible - audio_output) if made else 0
     return Usage(
         input_tokens=prompt - cached - audio_input + tool,
         cache_read_tokens=cached - cached_audio,
@@ -65,8 +66,7 @@ def usage_of(metadata: Json, web_searches: int = 0, map_searches: int = 0) -> Us
     )
 
 
-def _of_modality(metadata: Json, field: str, wanted: str) -> int:
-    details = metadata.get(field)
+def _of_modality(details: object, wanted: str) -> int:
     total = 0
     for each in details if isinstance(details, list) else ():
         modality = each.get("modality") if isinstance(each, dict) else None

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from translators import anthropic
+from bench.answers import whole
+from translators import anthropic, anthropic_answer
 from translators.anthropic_answer import usage_of
+from translators.anthropic_blocks import FINISH
 from translators.errors import LLMError
 from translators.exchange import Context, Json
 from translators.usage import Usage
@@ -405,3 +407,28 @@ def test_googles_error_around_claude_keeps_its_message() -> None:
     body = b'[{"error": {"code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED"}}]'
     error = anthropic.error(429, {}, body)
     assert (error.kind, error.message) == ("rate_limit", "Quota exceeded")
+
+
+_VALUE: st.SearchStrategy[Any] = st.sampled_from([None, "", "a\n", 0, 1, [], ["x"], {}, {"explanation": "e"}])
+_BLOCK = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "text", "text", "thinking", None]), "text": st.just("Said") | _VALUE},
+    optional={"citations": st.none() | _VALUE, "signature": _VALUE},
+)
+_KEPT = ("stop_sequence", "stop_details", "container", "context_management", "diagnostics")
+_MESSAGES = st.fixed_dictionaries(
+    {"content": st.lists(_BLOCK, min_size=1, max_size=1) | st.lists(_BLOCK, max_size=2)},
+    optional=dict.fromkeys(_KEPT, st.none() | _VALUE),
+)
+
+
+@given(_MESSAGES, st.sampled_from(["end_turn", "max_tokens", "refusal", "stop_sequence", "unheard_of", None]))
+def test_text_alone_is_read_as_any_other_answer(message: Json, native: str | None) -> None:
+    text = anthropic_answer._text_alone(message)
+    if text is not None:
+        made, reason, remember = anthropic_answer._read(message, native, Context())
+        assert (made, remember) == ({"content": text}, {})
+        assert reason == FINISH.get(native or "", "stop")
+
+
+def test_a_usual_answer_is_text_alone() -> None:
+    assert anthropic_answer._text_alone(json.loads(whole("anthropic"))) is not None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from bench import answers
 from tests.recorded import gemini as said_by
 from tests.replay import FIXTURES, body_of, recording
 from translators import gemini_answer, recall
@@ -474,3 +475,43 @@ def test_any_json_makes_an_answer_or_an_error_of_ours(value: object) -> None:
         gemini_answer.response(json.dumps(value).encode(), CONTEXT, 7, "req")
     except LLMError as error:
         assert error.message
+
+
+_TEXT: st.SearchStrategy[Any] = st.sampled_from(["Said", "a\n", "", None, 1, {}])
+_PARTS = st.fixed_dictionaries({"text": _TEXT}, optional={"thought": st.booleans(), "thoughtSignature": _TEXT})
+_CANDIDATE = st.fixed_dictionaries(
+    {
+        "content": st.fixed_dictionaries(
+            {"parts": st.lists(_PARTS, min_size=1, max_size=1) | st.lists(_PARTS, max_size=2) | st.none()},
+            optional={"role": st.just("model")},
+        )
+        | st.none(),
+        "finishReason": st.sampled_from(["STOP", "STOP", "MAX_TOKENS", "SAFETY", "UNHEARD_OF", "", 1, None]),
+    },
+    optional={
+        "index": st.sampled_from([0, 0, 1, -1, 300, True, None, "0"]),
+        "avgLogprobs": st.sampled_from([None, -0.5]),
+        "groundingMetadata": st.sampled_from([{}, {"webSearchQueries": ["q"]}]),
+    },
+)
+_SAID = st.fixed_dictionaries(
+    {"candidates": st.lists(_CANDIDATE, min_size=1, max_size=1) | st.lists(_CANDIDATE, max_size=2)},
+    optional={"promptFeedback": st.sampled_from([{}, {"blockReason": "SAFETY"}]), "modelStatus": st.just({"a": 1})},
+)
+
+
+@given(_SAID)
+def test_text_alone_is_read_as_any_other_answer(said: dict[str, Any]) -> None:
+    text = gemini_answer._text_alone(said)
+    if text is None:
+        return
+    choices, read = gemini_answer._read(said, Context(), 1, "r")
+    answer = gemini_answer.response(json.dumps(said).encode(), Context(), 1, "r")
+    assert json.dumps(json.loads(answer.body)["choices"]) == json.dumps(choices)  # their order included
+    assert gemini_answer._searches(read) == (0, 0)
+    assert not any(each.remember for each in read.values())
+    assert answer.remember == {}
+
+
+def test_a_usual_answer_is_text_alone() -> None:
+    assert gemini_answer._text_alone(json.loads(answers.whole("gemini"))) is not None
