@@ -7,14 +7,13 @@ messages (`message:reasoning_content`, which Groq and Mistral refuse and DeepSee
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from translators import sse
+from translators import plain, sse
 from translators.completion import written_bytes
 from translators.errors import LLMError
 from translators.exchange import ENDPOINTS, NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
@@ -56,16 +55,15 @@ def request(
     lib/azure.py). Extension parameters pass: only a host knows what it has no word for. `endpoint.drop` is reported.
     """
     body, dropped = _body(chat, endpoint)
-    url, headers, unasked = _way(endpoint)
+    url, headers, contexts = _way(endpoint)
     options = chat.get("stream_options")
-    if options and options.get("include_usage") is True:
-        return UpstreamRequest(url, headers, orjson.dumps(body), replace(unasked, include_usage=True), dropped)
-    return UpstreamRequest(url, headers, orjson.dumps(body), unasked, dropped)
+    asked = options is not None and options.get("include_usage") is True
+    return UpstreamRequest(url, headers, orjson.dumps(body), contexts[asked], dropped)
 
 
 @lru_cache(maxsize=ENDPOINTS)
-def _way(endpoint: Endpoint) -> tuple[str, Mapping[str, str], Context]:
-    """URL and headers of every request there, and the context of one whose client asked for no usage."""
+def _way(endpoint: Endpoint) -> tuple[str, Mapping[str, str], tuple[Context, Context]]:
+    """URL and headers of every request there, and their contexts: usage not asked for, and asked for."""
     url, headers = f"{endpoint.base_url}/chat/completions", {"content-type": "application/json"}
     if endpoint.api_version:
         deployment, version = quote(endpoint.model, safe=""), quote(endpoint.api_version, safe="")
@@ -76,7 +74,7 @@ def _way(endpoint: Endpoint) -> tuple[str, Mapping[str, str], Context]:
     elif endpoint.api_key is not None:
         headers["authorization"] = f"Bearer {endpoint.api_key}"
     headers |= {name.lower(): value for name, value in endpoint.headers.items()}
-    return url, headers, Context(model=endpoint.model)
+    return url, headers, plain.contexts(endpoint)
 
 
 def _body(chat: Json, endpoint: Endpoint) -> tuple[Json, tuple[Dropped, ...]]:
@@ -142,11 +140,15 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
 
     Raises LLMError for an error inside the 200, and "bad_upstream" for what is no chat completion.
     """
-    if not body.lstrip().startswith(b"{"):
+    if not body.startswith(b"{") and not body.lstrip().startswith(b"{"):
         body = _PREAMBLE.sub(b"", body)
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if _is_whole(answer):
+        return Answer(body, usage_of(answer) or Usage(), NONE)
     answer = _chunk_of(body)
-    if answer is not None and _is_whole(answer):
-        return Answer(body, usage_of(answer) or Usage())
     if answer is None:
         raise LLMError("bad_upstream", "The provider's answer is not a JSON object")
     failure = failure_within(answer)
@@ -162,15 +164,19 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     return Answer(body, usage_of(answer) or Usage())
 
 
-def _is_whole(answer: Json) -> bool:
-    """Whether `answer`, one of `_chunk_of`, surely holds a message in each choice and no error: most do."""
+def _is_whole(answer: Any) -> bool:
+    """Whether `answer` holds a message in each choice and no error, as most do: told in one go."""
+    if type(answer) is not dict or answer.get("error") or answer.get("object") == "error":
+        return False
     choices = answer.get("choices")
-    if not choices or answer.get("error") or answer.get("object") == "error" or "x_groq" in answer:
+    if type(choices) is not list or not choices:
         return False
     for choice in choices:
-        if choice.get("error") or choice.get("finish_reason") == "error" or type(choice.get("message")) is not dict:
+        if type(choice) is not dict or type(choice.get("message")) is not dict:
             return False
-    return True
+        if choice.get("error") or choice.get("finish_reason") == "error":
+            return False
+    return "x_groq" not in answer or failure_within(answer) is None
 
 
 def _said(choice: Json) -> bool:

@@ -49,14 +49,17 @@ def _usual(answer: Json, told: Json) -> Usage | None:
     prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
     if type(prompt) is not int or type(completion) is not int or told.get("total_tokens") != prompt + completion:
         return None
-    cached = _only("cached_tokens", told.get("prompt_tokens_details"), prompt)
-    reasoning = _only("reasoning_tokens", told.get("completion_tokens_details"), completion)
+    if not (0 <= prompt <= MOST_TOKENS and 0 <= completion <= MOST_TOKENS):
+        return None
+    reads, made = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
+    cached = _only("cached_tokens", reads, prompt) if reads else 0
+    reasoning = _only("reasoning_tokens", made, completion) if made else 0
     if cached < 0 or reasoning < 0:
         return None
     tier = answer.get("service_tier")
     return Usage(
-        input_tokens=prompt - cached,
-        cache_read_tokens=cached,
+        prompt - cached,
+        cached,
         output_tokens=completion - reasoning,
         reasoning_tokens=reasoning,
         service_tier=tier if isinstance(tier, str) else "",
@@ -64,11 +67,7 @@ def _usual(answer: Json, told: Json) -> Usage | None:
 
 
 def _only(name: str, details: object, most: int) -> int:
-    """The count of this name among `details` of `most` tokens, where they hold no other; -1 where that is not so."""
-    if not 0 <= most <= MOST_TOKENS:
-        return -1
-    if not details:
-        return 0
+    """The count of this name among `details`, at most that many, where they hold no other; -1 where that is not so."""
     if not isinstance(details, dict):
         return -1
     if not any(details.values()):
