@@ -379,20 +379,17 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
 
 def _text_alone(said: Json) -> str | None:
     """The text of an answer that is nothing else, as most are: what `_read` makes of it is known without it."""
-    candidates = said.get("candidates")
-    if type(candidates) is not list or len(candidates) != 1 or "promptFeedback" in said or "modelStatus" in said:
+    try:
+        [candidate] = said["candidates"]
+        [part] = candidate["content"]["parts"]
+        text, reason = part["text"], candidate["finishReason"]
+    except (KeyError, TypeError, ValueError):  # more than one, or something else
         return None
-    candidate = candidates[0]
-    if type(candidate) is not dict or not _PLAIN.issuperset(candidate) or candidate.get("index"):
+    if len(part) != 1 or type(text) is not str or not text or type(reason) is not str or not reason:
         return None
-    content, reason = candidate.get("content"), candidate.get("finishReason")
-    if type(reason) is not str or not reason or type(content) is not dict:
+    if not _PLAIN.issuperset(candidate) or candidate.get("index") or "promptFeedback" in said or "modelStatus" in said:
         return None
-    parts = content.get("parts")
-    if type(parts) is not list or len(parts) != 1 or type(part := parts[0]) is not dict or len(part) != 1:
-        return None
-    text = part.get("text")
-    return text if type(text) is str and text else None
+    return text
 
 
 def _read(said: Json, context: Context, created: int, request_id: str) -> tuple[list[Json], dict[int, _Candidate]]:

@@ -38,13 +38,14 @@ def usage_of(metadata: Json, web_searches: int = 0, map_searches: int = 0) -> Us
 
     `map_searches`: answers that came with places from Google Maps; how many queries that took is not told.
     """
-    prompt, tool = count(metadata.get("promptTokenCount")), count(metadata.get("toolUsePromptTokenCount"))
-    cached = min(count(metadata.get("cachedContentTokenCount")), prompt)
+    prompt = count(metadata.get("promptTokenCount"))
+    tool = count(metadata["toolUsePromptTokenCount"]) if "toolUsePromptTokenCount" in metadata else 0
+    cached = min(count(metadata["cachedContentTokenCount"]), prompt) if "cachedContentTokenCount" in metadata else 0
     read, made = metadata.get("promptTokensDetails"), metadata.get("candidatesTokensDetails")
     cached_audio = min(_of_modality(metadata.get("cacheTokensDetails"), "AUDIO"), cached) if cached else 0
     audio = min(_of_modality(read, "AUDIO"), prompt - cached + cached_audio) if read else 0
     audio_input = max(audio - cached_audio, 0)
-    thoughts = count(metadata.get("thoughtsTokenCount"))
+    thoughts = count(metadata["thoughtsTokenCount"]) if "thoughtsTokenCount" in metadata else 0
     said = metadata.get("candidatesTokenCount")
     visible = count(said)
     if not visible and said != 0:  # all thinking, or blocked: then the total leaves nothing over
@@ -52,8 +53,8 @@ def usage_of(metadata: Json, web_searches: int = 0, map_searches: int = 0) -> Us
     audio_output = min(_of_modality(made, "AUDIO"), visible) if made else 0
     image_output = min(_of_modality(made, "IMAGE"), visible - audio_output) if made else 0
     return Usage(
-        input_tokens=prompt - cached - audio_input + tool,
-        cache_read_tokens=cached - cached_audio,
+        prompt - cached - audio_input + tool,
+        cached - cached_audio,
         audio_input_tokens=audio_input,
         cache_read_audio_tokens=cached_audio,
         output_tokens=visible - audio_output - image_output,
