@@ -34,7 +34,9 @@ def parse(body: bytes) -> Json:
     for name, value in chat.items():
         if name in _CHECKS and value is not None:
             _CHECKS[name](name, value)
-    _messages(chat.get("messages"))
+    messages = chat.get("messages")
+    if not _is_plain(messages):
+        _messages(messages)
     return chat
 
 
@@ -196,8 +198,21 @@ _CHECKS: dict[str, Callable[[str, object], None]] = {
     "web_search_options": _object,
 }
 
-_SPEAKERS = ("user", "system", "developer")  # a tuple: what stands for a role may be of any type
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+
+
+_SPEAKERS = ("user", "system", "developer")  # a tuple: what stands for a role may be of any type
+
+
+def _is_plain(messages: Any) -> bool:
+    """Whether `messages` are nothing but text of the user and instructions, as most are: there is nothing to check."""
+    try:
+        for message in messages:
+            if type(message["content"]) is not str or message["role"] not in _SPEAKERS:
+                return False
+    except (KeyError, TypeError):
+        return False
+    return type(messages) is list and bool(messages)
 
 
 def _messages(messages: object) -> None:
@@ -209,8 +224,6 @@ def _messages(messages: object) -> None:
         _wrong("messages", "must hold at least one message", "empty_array")
     open_calls: set[str] = set()  # calls that a tool message may still answer
     for at, message in enumerate(messages):
-        if type(message) is dict and type(message.get("content")) is str and message.get("role") in _SPEAKERS:
-            continue  # most are no more than text
         path = f"messages[{at}]"
         if not isinstance(message, dict):
             _wrong(path, "must be an object", "invalid_type")
