@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-from gateway.connection import Connection
+from gateway.connection import Connection, Tick
 from gateway.proxies import DEFAULT_PORTS, Proxy
 
 
@@ -28,6 +28,7 @@ class Connections:
 
     def __init__(self, origin: Origin, most: int) -> None:
         self.origin = origin
+        self.tick = Tick()
         self._free = most
         self._idle: deque[Connection] = deque()
         self._queue: deque[asyncio.Future[None]] = deque()

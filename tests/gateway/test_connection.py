@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, Connection, Stale
+from gateway.connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, Connection, Stale, Tick
 from gateway.upstream import Reply
 from translators.errors import LLMError
 
@@ -53,6 +53,7 @@ class Pool:
     def __init__(self) -> None:
         self.kept: list[bool] = []
         self.wire = Wire()
+        self.tick = Tick()
         self.connection = Connection(self)
         self.connection.connection_made(self.wire)
 
@@ -332,3 +333,70 @@ def test_an_idle_connection_is_cut_in_the_end_and_a_busy_one_is_not(monkeypatch:
         await sending
 
     asyncio.run(work())
+
+
+def flowing(pool: Pool, take: Callable[[bytes], bool]) -> "asyncio.Future[bool]":
+    """An exchange whose head has come, and whose body flows from here on."""
+    pool.connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    return pool.connection.flowing(take, PATIENCE_S)
+
+
+def test_what_comes_in_one_tick_is_handed_on_in_order_when_all_is_read() -> None:
+    async def main() -> tuple[list[bytes], list[bytes]]:
+        pool, taken = Pool(), list[bytes]()
+
+        def take(piece: bytes) -> bool:
+            taken.append(piece)
+            return True
+
+        asking = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+        await asyncio.sleep(0)
+        waiter = flowing(pool, take)
+        await asking
+        pool.connection.data_received(b"3\r\none\r\n")
+        pool.connection.data_received(b"3\r\ntwo\r\n")
+        at_once = [*taken]
+        await asyncio.sleep(0)
+        waiter.cancel()
+        return at_once, taken
+
+    assert asyncio.run(main()) == ([], [b"one", b"two"])
+
+
+def test_what_is_kept_for_the_tick_counts_as_come_where_the_exchange_ends_before() -> None:
+    async def main() -> tuple[bytes, ...]:
+        pool = Pool()
+        asking = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+        await asyncio.sleep(0)
+        waiter = flowing(pool, lambda _: True)
+        await asking
+        pool.connection.data_received(b"3\r\none\r\n")
+        waiter.cancel()  # as where the client hangs up
+        pool.connection.dammed()
+        unread = pool.connection.release()
+        await asyncio.sleep(0)  # the tick has nothing left of it
+        assert pool.kept == [False]
+        return unread
+
+    assert asyncio.run(main()) == (b"one",)
+
+
+def test_a_fault_with_one_stream_does_not_keep_the_others_waiting() -> None:
+    class Faulty(Connection):
+        def read(self, data: bytes) -> None:
+            if data == b"bad":
+                raise ValueError("a fault")
+            read.append(data)
+
+    read: list[bytes] = []
+
+    async def main() -> None:
+        pool = Pool()
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        connection = Faulty(pool)
+        for data in (b"bad", b"good"):
+            pool.tick.add(connection, data)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert read == [b"good"]
