@@ -41,7 +41,7 @@ class Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        self._lines: list[str] = []
+        self._lines: list[tuple[float, str | Bill]] = []
         self._second, self._written = 0, ""  # the date and time of a second are written out once
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -50,12 +50,9 @@ class Lines(logging.Handler):
         if record.levelno >= logging.WARNING:
             self.flush()
 
-    def add(self, line: str, at_s: float) -> None:
-        """Keep `line` for a moment, with its time before it."""
-        second = int(at_s)
-        if second != self._second:
-            self._second, self._written = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        self._lines.append(f"{self._written},{int((at_s - second) * 1000):03d} {line}\n")
+    def add(self, line: str | Bill, at_s: float) -> None:
+        """Keep `line` for a moment, with its time before it; a bill is put into words when it is written."""
+        self._lines.append((at_s, line))
         if len(self._lines) >= MOST_LINES:
             self.flush()
         elif len(self._lines) == 1:
@@ -64,12 +61,19 @@ class Lines(logging.Handler):
             except RuntimeError:  # no loop runs here
                 self.flush()
 
+    def _timed(self, at_s: float, line: str | Bill) -> str:
+        second = int(at_s)
+        if second != self._second:
+            self._second, self._written = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        text = line if isinstance(line, str) else f"INFO {_told(line, 0)}"
+        return f"{self._written},{int((at_s - second) * 1000):03d} {text}\n"
+
     def flush(self) -> None:
         """Write what is kept; at the end of the process too, by logging.shutdown."""
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
             if lines:
-                sys.stderr.write("".join(lines))
+                sys.stderr.write("".join([self._timed(at_s, line) for at_s, line in lines]))
                 sys.stderr.flush()
 
 
@@ -78,9 +82,13 @@ LINES = Lines()
 
 def settled(bill: Bill, outcome: Settled) -> None:
     """One line for a request that was billed; a warning where it cost more than it held."""
-    level = logging.WARNING if outcome.overrun_nanousd or bill.unpriced else logging.INFO
-    if not log.isEnabledFor(level):
-        return
+    if outcome.overrun_nanousd or bill.unpriced:
+        log.warning("%s", _told(bill, outcome.overrun_nanousd))
+    elif log.isEnabledFor(logging.INFO):  # one for every request: logging's own way costs more than all of the line
+        LINES.add(bill, time.time())
+
+
+def _told(bill: Bill, overrun_nanousd: int) -> str:
     line = {
         "request_id": bill.request_id,
         "key_id": bill.key_id,
@@ -96,13 +104,9 @@ def settled(bill: Bill, outcome: Settled) -> None:
     }
     if bill.unpriced:
         line["unpriced"] = True
-    if outcome.overrun_nanousd:
-        line["overrun_nanousd"] = outcome.overrun_nanousd
-    text = orjson.dumps(line).decode()
-    if level == logging.INFO:  # one for every request: logging's own way there costs more than all of the line
-        LINES.add(f"INFO {text}", time.time())
-    else:
-        log.warning("%s", text)
+    if overrun_nanousd:
+        line["overrun_nanousd"] = overrun_nanousd
+    return orjson.dumps(line).decode()
 
 
 def unsettled(bill: Bill) -> None:
