@@ -25,9 +25,10 @@ from gateway.alerts import Alerts
 from gateway.chat import chat_completions
 from gateway.config import Config, load
 from gateway.credentials.kinds import credentials_of
+from gateway.deadlines import Deadlines
 from gateway.fetch import Fetcher
 from gateway.first_run import admin_key
-from gateway.gateway import Gateway
+from gateway.gateway import Gateway, request_ids
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
 from gateway.ledger.opening import store_of
@@ -98,11 +99,12 @@ def create_app(config: Config, store: Store) -> ASGIApp:
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST":
-            task = asyncio.current_task()
+            gateway: Gateway = scope["state"]["gateway"]
+            task = asyncio.current_task(gateway.loop)
             assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
             running.add(task)
             try:
-                await chat_completions(scope["state"]["gateway"], scope, receive, send)
+                await chat_completions(gateway, scope, receive, send)
             finally:
                 running.discard(task)
         else:
@@ -121,8 +123,12 @@ async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> 
     alerts = Alerts(settings.alert_url.get_secret_value() if settings.alert_url else "", store)
     at_the_end.push_async_callback(alerts.close)
     payers = Payers(store, settings.offline_key_s)
+    deadlines = Deadlines()
     ledger = Ledger(
-        *(store, spool, alerts, time.time), wait_s=settings.wait_s, lease_s=settings.lease_s, trusts=payers.trusts
+        *(store, spool, alerts, time.time, deadlines),
+        wait_s=settings.wait_s,
+        lease_s=settings.lease_s,
+        trusts=payers.trusts,
     )
     pulse = Pulse(store, ledger, spool, settings.checkpoint_s)
     pulse.start()
@@ -149,6 +155,9 @@ async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> 
         credentials=credentials,
         admin_digest=admin_digest,
         clock=time.time,
+        loop=asyncio.get_running_loop(),
+        deadlines=deadlines,
+        ids=request_ids(),
     )
 
 

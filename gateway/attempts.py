@@ -9,7 +9,8 @@ a cancellation.
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from gateway.routing import Target
 from gateway.usual import BYTES_PER_TOKEN
 from translators import choices
 from translators.errors import LLMError
-from translators.exchange import Answer, Decoder, Json, Media, UpstreamRequest
+from translators.exchange import NONE, Answer, Decoder, Json, Media, UpstreamRequest
 from translators.media import parts
 from translators.outcomes import calls
 from translators.registry import TRANSLATORS
@@ -56,6 +57,7 @@ class Course:
     limits: Mapping[str, int] = field(default_factory=dict)  # by target: the answer's length, where the hold bounds it
     attempts: int = 0
     target: Target | None = None  # the one that is being tried, or answered
+    ready: UpstreamRequest | None = None  # for the first target, as `prepare` made it
     sent: UpstreamRequest | None = None
     on_its_way: bool = False  # the request has been written to the provider
     accepted: bool = False  # the provider answered 2xx
@@ -85,9 +87,9 @@ class Course:
         """The request is on its way."""
         self.on_its_way = True
 
-    def begin(self, target: Target) -> None:
+    def begin(self) -> None:
         """Forget the attempt before, which came to nothing; what it costs all the same is in `past`."""
-        self.target, self.sent, self.reply, self.decoder = target, None, None, None
+        self.sent, self.reply, self.decoder = None, None, None
         self.on_its_way = self.accepted = self.broke_off = self.ended = False
         self.reported, self.lanes = None, ()
         self.frames.clear()
@@ -142,6 +144,14 @@ class Course:
                         break
 
 
+def prepare(course: Course) -> None:
+    """Translate for the first target, while its hold is asked for: mostly it affords what was asked for."""
+    target = course.targets[0]
+    if course.ready is None and not TRANSLATORS[target.dialect].media_urls(course.chat, target.endpoint):
+        with suppress(LLMError):  # told when its turn comes
+            course.ready = translated(course, target, NONE)
+
+
 async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], Awaitable[bool]]) -> None:
     """Fill `course.answer`, or for a stream `course.decoder` with its first content.
 
@@ -151,10 +161,15 @@ async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], 
     error: LLMError | None = None
     tried: Target | None = None
     for target in course.targets:
-        course.begin(target)
+        if target is not course.targets[0]:
+            course.begin()
+        course.target = target
         try:
-            media = await _media(gateway, course.chat, target)
-            course.sent = translated(course, target, media)
+            course.sent = _prepared(course, target)
+            if course.sent is None:
+                urls = TRANSLATORS[target.dialect].media_urls(course.chat, target.endpoint)
+                media = await _media(gateway, course.chat, urls) if urls else NONE
+                course.sent = translated(course, target, media)
         except LLMError as refusal:  # this one cannot take it; another may
             error = error or refusal
             continue
@@ -178,9 +193,13 @@ async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], 
     raise error
 
 
-async def _media(gateway: Gateway, chat: Json, target: Target) -> Mapping[str, Media]:
-    urls = TRANSLATORS[target.dialect].media_urls(chat, target.endpoint)
-    media = await gateway.fetcher.media(urls) if urls else {}
+def _prepared(course: Course, target: Target) -> UpstreamRequest | None:
+    ready, course.ready = course.ready, None
+    return ready if target is course.targets[0] and target.name not in course.limits else None
+
+
+async def _media(gateway: Gateway, chat: Json, urls: Sequence[str]) -> Mapping[str, Media]:
+    media = await gateway.fetcher.media(urls)
     for part, path in parts(chat) if media else ():
         found = media.get(part["image_url"]["url"]) if part["type"] == "image_url" else None
         if found is not None and not found.mime.startswith("image/"):

@@ -50,23 +50,14 @@ def bill(course: Course, hold: Hold, ending: str) -> Bill:
     usage = due.usage
     target, key = course.target, hold.key
     now = time.perf_counter()
+    first = course.first_byte
     return Bill(
-        request_id=course.request_id,
-        key_id=key.id,
-        team_id=key.team_id,
-        counters=hold.counters,
-        cost_nanousd=due.nanousd,
-        usage=usage.buckets(),
-        model=course.chat["model"],
-        target=target.name if target is not None and (course.accepted or course.past) else "",
-        ending=ending,
-        estimated=due.estimated,
-        unpriced=due.unpriced,
-        price=due.row,
-        service_tier=usage.service_tier,
-        region=usage.region,
+        *(course.request_id, key.id, key.team_id, hold.counters, due.nanousd, usage.buckets()),
+        course.chat["model"],
+        target.name if target is not None and (course.accepted or course.past) else "",
+        *(ending, due.estimated, due.unpriced, due.row, usage.service_tier, usage.region),
         latency_ms=round((now - course.started) * 1000),
-        first_token_ms=None if course.first_byte is None else round((course.first_byte - course.started) * 1000),
+        first_token_ms=None if first is None else round((first - course.started) * 1000),
         attempts=course.attempts,
         key_alias=key.alias,
         end_user=course.end_user,
@@ -88,7 +79,7 @@ def _together(parts: Sequence[Owed]) -> Owed:
 
 def completion_tokens(buckets: Mapping[str, int]) -> int:
     """How long an answer was, from its billed buckets."""
-    return sum(buckets.get(name, 0) for name in _COMPLETION)
+    return sum([buckets[name] for name in _COMPLETION if name in buckets])
 
 
 def _priced(usage: Usage, price: Price, at_s: float) -> tuple[int, bool]:
@@ -112,8 +103,11 @@ def observed(course: Course, ending: str) -> tuple[Usage, bool]:
     """
     decoder = course.decoder
     if course.answer is not None:
-        text_bytes = 0 if course.answer.usage.completion_tokens else _text_bytes(course.answer.body)
-        return _filled(course, course.answer.usage, text_bytes, complete=True)
+        usage = course.answer.usage
+        counted = usage.completion_tokens
+        if counted and usage.cost_usd is None and usage.prompt_tokens:
+            return usage, False  # as it mostly is: there is nothing to fill in
+        return _filled(course, usage, 0 if counted else _text_bytes(course.answer.body), complete=True)
     if course.reported is not None:
         return _filled(course, course.reported, 0, complete=True)
     at_work = course.broke_off or (ending in LEFT and course.on_its_way)

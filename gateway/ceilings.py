@@ -67,9 +67,9 @@ def quotes(
     Raises LLMError("unpriced_model") when none is left.
     """
     found: list[Quote] = []
-    missing = ""
+    missing, plain = "", text_alone(chat)
     for target in targets:
-        quote = _quote(chat, body_bytes, target)
+        quote = _quote(chat, body_bytes, target, plain)
         try:
             if quote.price is None:
                 raise Unpriced(target.name, "anything")
@@ -96,13 +96,13 @@ def _at_known_rates(quote: Quote) -> Quote:
     return plain
 
 
-def _quote(chat: Json, body_bytes: int, target: Target) -> Quote:
+def _quote(chat: Json, body_bytes: int, target: Target, plain: bool) -> Quote:
     facts = target.endpoint.facts
     asked = asked_length(chat)
     apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
     length, at_s = asked or facts.max_output_tokens, time.time()
     tokens = input_bound(chat, body_bytes, facts) * apart
-    if text_alone(chat):
+    if plain:
         extras, predicted = Extras(chat.get("service_tier"), calls=apart), 0
     else:
         predicted = prediction_bound(chat) * apart

@@ -5,10 +5,10 @@ Raw ASGI, since nothing may stand before a stream.
 
 import asyncio
 import logging
-import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,11 +21,11 @@ from gateway.client import Client, feature_list, read_body
 from gateway.funds import Funds
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, interruptible
-from gateway.ledger.hold import Hold
+from gateway.ledger.hold import Hold, nothing
 from gateway.ledger.parties import Parties
 from gateway.ledger.refusals import rate_headers
 from gateway.ledger.store import Bill, Holder, StoreDown
-from gateway.payers import end_user_of, tags_of
+from gateway.payers import TAGS, end_user_of, tags_of
 from gateway.prices.estimate import unbounded
 from gateway.relay import relay
 from gateway.routing import Target, allowed, targets_for
@@ -44,7 +44,7 @@ log = logging.getLogger("headgate")
 
 async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request; whatever goes wrong comes out as one clear error in OpenAI's shape."""
-    request_id = os.urandom(16).hex()
+    request_id = next(gateway.ids)
     client = Client(send, request_id)
     try:
         await _answer(gateway, scope, receive, client, request_id)
@@ -64,12 +64,14 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
 async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Client, request_id: str) -> None:
     started = time.perf_counter()
     settings = gateway.config.settings
-    dry = explain.asked(scope)
-    holder = await gateway.keys.holder(scope["headers"], fresh=dry)  # else the reserve looks
-    body = await read_body(scope, receive, settings.max_body_bytes)
+    dry, headers = explain.asked(scope), dict(scope["headers"])
+    holder = await gateway.keys.holder(headers, fresh=dry)  # else the reserve looks
+    body = await read_body(headers, receive, settings.max_body_bytes)
     chat = chat_request.parse(body)
     _check_model(holder, chat["model"])
-    end_user, tags = end_user_of(chat), tags_of(scope["headers"], holder.key)
+    end_user, tags = end_user_of(chat), holder.key.tags
+    if TAGS in headers:
+        tags = tags_of(scope["headers"], holder.key)  # of which there may be several
     parties = gateway.payers.of(holder, end_user, tags)
     choose = random.random()  # noqa: S311 - spreads load, guards nothing
     targets = targets_for(gateway.config, chat["model"], choose, holder.key.unsupported)
@@ -88,17 +90,19 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     )
 
     async def reread() -> Parties:
-        fresh = await gateway.keys.holder(scope["headers"], fresh=True)
+        fresh = await gateway.keys.holder(headers, fresh=True)
         _check_model(fresh, chat["model"])
         return await gateway.payers.reread(fresh, end_user, tags)
 
     funds, ending = Funds(gateway, course, quotes, reread), "failed"
     try:
-        async with interruptible(receive, lambda: _linger_s(gateway, course)) as interruption:
+        with interruptible(receive, lambda: _linger_s(gateway, course), gateway.loop) as interruption:
             hold = await funds.take(parties)
             hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.past else None
             hold.lost = lambda: interruption.now(LLMError("unavailable", LOST))
-            interruption.after(targets[0].total_s, lambda: _too_long(targets[0].total_s))
+            total_s = targets[0].total_s
+            late = gateway.deadlines.after(total_s, lambda: interruption.now(_too_long(total_s)))
+            interruption.at_the_end(late)
             await first_answer(gateway, course, funds.carry_on)
             if course.answer is None:
                 growing = funds.growing()
@@ -123,13 +127,14 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         if funds.hold is not None:
             due = _due(course, funds.hold, ending)
             funds.hold.progress = funds.hold.lost = None  # no cycle: what a request was made of goes when it ends
-            await _settle(gateway, due, offline=funds.hold.offline)
-    _learn(gateway, course, hold, due)
+            learn = partial(_learn, gateway, course, due) if ending in ("done", "cut") else nothing
+            await _settle(gateway, due, learn, offline=funds.hold.offline)
     if kept := course.remember:
         await gateway.memory.remember(_owner(holder), recall.anchor(chat["messages"]), kept)
     if course.answer is not None:  # the bill is in the store: now the client may have its answer
-        headers = {**_headers(course, hold), "x-headgate-cost-usd": usd(due.cost_nanousd)}
-        await client.whole(200, course.answer.body, headers)
+        said = _headers(course, hold)
+        said["x-headgate-cost-usd"] = usd(due.cost_nanousd)
+        await client.whole(200, course.answer.body, said)
     elif ending == "cut":
         await client.end(b"".join([*_cut(course, due), sse.DONE]))
     else:
@@ -146,10 +151,10 @@ def _linger_s(gateway: Gateway, course: Course) -> float:
     return gateway.config.settings.drain_s if course.abandoned else 0.0
 
 
-def _learn(gateway: Gateway, course: Course, hold: Hold, due: Bill) -> None:
+def _learn(gateway: Gateway, course: Course, due: Bill) -> None:
     if not due.estimated:
         seen = course.decoder.output_bytes if course.decoder is not None else 0
-        gateway.usual.learn(hold.key.id, due.model, completion_tokens(due.usage), seen)
+        gateway.usual.learn(due.key_id, due.model, completion_tokens(due.usage), seen)
 
 
 def _cut(course: Course, due: Bill) -> list[bytes]:
@@ -214,10 +219,10 @@ def _due(course: Course, hold: Hold, ending: str) -> Bill:
         )
 
 
-async def _settle(gateway: Gateway, due: Bill, *, offline: bool) -> None:
+async def _settle(gateway: Gateway, due: Bill, meanwhile: Callable[[], None], *, offline: bool) -> None:
     """Have the bill taken before the client has its last byte. Raises LLMError when neither store nor spool does."""
     try:
-        outcome = await gateway.ledger.settle(due, offline=offline)
+        outcome = await gateway.ledger.settle(due, offline=offline, meanwhile=meanwhile)
     except StoreDown:
         telemetry.unsettled(due)
         message = "The ledger does not take this answer's bill, and so the answer is withheld"

@@ -5,10 +5,10 @@ from math import ceil
 from urllib.parse import quote
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from gateway.hang_up import HungUp
-from gateway.http1 import writer
+from gateway.http1 import exchange_of
 from translators import sse
 from translators.errors import LLMError
 
@@ -26,7 +26,8 @@ class Client:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._write = writer(send)
+        self._exchange = exchange = exchange_of(send)
+        self._write = None if exchange is None else exchange.write
         self._request_id = request_id
         self._unsent: list[bytes] = []  # of a stream: the client has not read what is before it
         self.begun = False
@@ -62,8 +63,20 @@ class Client:
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A response in one piece."""
+        head = None if self._exchange is None else self._lines(headers)
+        if self._exchange is not None and head is not None and self._exchange.answer(status, head, body):
+            self.begun = True
+            return
         await self.start(status, {**JSON, **headers, "content-length": str(len(body))})
         await self.end(body)
+
+    def _lines(self, headers: Mapping[str, str]) -> bytes | None:
+        """The headers of a whole answer as they stand on the wire; None where one of them cannot stand there."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+            return None
+        head = f"content-type: application/json\r\nx-request-id: {self._request_id}\r\n{lines}"
+        return head.encode("latin-1", errors="replace")
 
     async def error(self, error: LLMError) -> None:
         """Say what went wrong: with a status, or as an event where the 200 is long gone, and then no [DONE]."""
@@ -77,9 +90,9 @@ class Client:
         await self.whole(error.status, body, headers)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
     """The request's body. Raises LLMError("too_large") past `limit` bytes, HungUp when the client goes away."""
-    length = dict(scope["headers"]).get(b"content-length", b"")
+    length = fields.get(b"content-length", b"")
     if length.isdigit() and int(length) > limit:
         raise _too_large(limit)
     pieces: list[bytes] = []

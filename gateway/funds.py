@@ -1,12 +1,12 @@
 """What one request has to spend: its hold, taken before it goes out, raised where need be, and what that affords."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import orjson
 
 from gateway import ceilings
-from gateway.attempts import Course
+from gateway.attempts import Course, prepare
 from gateway.billing import owed
 from gateway.ceilings import Quote
 from gateway.gateway import Gateway
@@ -29,26 +29,21 @@ class Funds:
         self._quotes = quotes
         self._reread = reread
         self._grows = can_grow(course.chat, quotes, gateway.usual)
+        self._prompt_tokens = 0
+        self._known: tuple[int, Ceiling] | None = None  # by how long answers usually are
 
     async def take(self, parties: Parties) -> Hold:
         """Reserve, and set the limits of the answer that the hold affords. Raises as Ledger.reserve does."""
         gateway, course, quotes = self._gateway, self._course, self._quotes
         model, key = course.chat["model"], parties.parties[0].record
-        prompt_tokens = prompt_estimate(course.chat) if parties.counts_tokens else 0
-
-        known: dict[int, Ceiling] = {}
-
-        def ceiling(pressed: bool) -> Ceiling:
-            usual_tokens = gateway.usual.tokens(key.id, model, bounded=self._grows and not pressed)
-            found = known.get(usual_tokens)
-            if found is None:
-                found = known[usual_tokens] = ceilings.highest(course.chat, quotes, usual_tokens, prompt_tokens)
-            return found
-
+        if parties.counts_tokens:
+            self._prompt_tokens = prompt_estimate(course.chat)
         # a route is no way around a cap on a model: it counts by the target that is asked first as well
         names = names_of(model, course.targets[0].name)
-        wish = Wish(course.request_id, names, ceiling, self._reread, _line_of_lost(course, key))
-        self.hold = hold = await gateway.ledger.reserve(parties, wish)
+        ceiling = partial(self._ceiling, key.id, model)
+        line = _line_of_lost(course, key)
+        wish = Wish(course.request_id, parties, names, ceiling, self._reread, line, partial(prepare, course))
+        self.hold = hold = await gateway.ledger.reserve(wish)
         if hold.offline:  # nothing is held, since nothing bounds it: its answer may be of any length
             self._grows = False
             return hold
@@ -59,13 +54,19 @@ class Funds:
         self._grows = self._grows and wanted.usual <= hold.nanousd < wanted.most
         if self._grows and hold.afford_nanousd is not None:
             afforded = hold.afford_nanousd
-        course.limits = ceilings.lengths(
-            quotes,
-            afforded,
-            capped=hold.capped,
-            most_tokens=hold.tokens - prompt_tokens if hold.meters and hold.tokens < wanted.tokens else None,
-        )
+        most_tokens = None
+        if hold.meters and hold.tokens < wanted.tokens:
+            most_tokens = hold.tokens - self._prompt_tokens
+        capped = hold.afford_nanousd is not None or hold.capped
+        course.limits = ceilings.lengths(quotes, afforded, capped=capped, most_tokens=most_tokens)
         return hold
+
+    def _ceiling(self, key_id: str, model: str, pressed: bool) -> Ceiling:
+        usual_tokens = self._gateway.usual.tokens(key_id, model, bounded=self._grows and not pressed)
+        if self._known is None or self._known[0] != usual_tokens:
+            found = ceilings.highest(self._course.chat, self._quotes, usual_tokens, self._prompt_tokens)
+            self._known = usual_tokens, found
+        return self._known[1]
 
     def growing(self) -> Growing | None:
         """What watches over the stream that has begun, and raises its hold; None where no cap is over it."""

@@ -1,10 +1,13 @@
 """What the endpoints need, in one frozen value: made in `lifespan`, handed over in the request's state."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gateway.config import Config
 from gateway.credentials.kinds import Credentials
+from gateway.deadlines import Deadlines
 from gateway.fetch import Fetcher
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
@@ -13,6 +16,8 @@ from gateway.memory import Memory
 from gateway.payers import Payers
 from gateway.upstream import Upstream
 from gateway.usual import Usual
+
+IDS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +36,14 @@ class Gateway:
     credentials: Mapping[str, Credentials]  # by provider, of those that need more than a key
     admin_digest: str  # of the admin key
     clock: Callable[[], float]  # Unix seconds
+    loop: asyncio.AbstractEventLoop  # to ask asyncio for it is a system call each time
+    deadlines: Deadlines
+    ids: Iterator[str]
+
+
+def request_ids() -> Iterator[str]:
+    """128 random bits each, in hex. The system is asked once for many: a call takes longer than all else here."""
+    while True:
+        bits = os.urandom(16 * IDS_AT_ONCE).hex()
+        for at in range(0, len(bits), 32):
+            yield bits[at : at + 32]

@@ -1,6 +1,6 @@
 """What ends the work on a request from outside: a client that hangs up, or a hold that is lost.
 
-uvicorn tells nobody of a hang-up until `receive()` is asked.
+A connection of ours tells it (http1.Exchange.when_gone); another server tells nobody until `receive()` is asked.
 """
 
 import asyncio
@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from starlette.types import Message, Receive
+
+from gateway.http1 import exchange_of
 
 
 class HungUp(Exception):
@@ -17,16 +19,16 @@ class HungUp(Exception):
 class Interruption:
     """Ends the work of the task that it was made in, as a cancellation; `interruptible` lets the reason out."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()  # both without it are a system call, getpid, each time
-        task = asyncio.current_task(self._loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop  # to ask for it, or for the task without it, is a system call, getpid, each time
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
         self._task = task
         self._before = task.cancelling()
         self._over = False
         self.reason: Exception | None = None
         self.gone = False  # the client is: nothing more reaches it
-        self._timers: list[asyncio.TimerHandle] = []
+        self._ends: list[Callable[[], object]] = []
 
     def now(self, reason: Exception) -> None:
         """End the work, unless it has ended."""
@@ -36,12 +38,17 @@ class Interruption:
 
     def after(self, delay_s: float, reason: Callable[[], Exception]) -> None:
         """End the work when it has not ended by then."""
-        self._timers.append(self._loop.call_later(delay_s, lambda: self.now(reason())))
+        self.at_the_end(self._loop.call_later(delay_s, lambda: self.now(reason())).cancel)
+
+    def at_the_end(self, call: Callable[[], object]) -> None:
+        """Have `call` called when the work has ended."""
+        self._ends.append(call)
 
     def close(self) -> None:
-        """Nothing of `after` comes any more."""
-        for timer in self._timers:
-            timer.cancel()
+        """The work has ended: nothing of `after` comes any more."""
+        for call in self._ends:
+            call()
+        self._ends.clear()
 
     def over(self, error: BaseException | None) -> Exception | None:
         """The work has ended, with `error` or without one: what it was interrupted for, if that is why."""
@@ -53,24 +60,28 @@ class Interruption:
         return HungUp() if self.gone and error is None else None
 
 
-class interruptible:  # a word of the language here: async with interruptible(…)
+class interruptible:  # a word of the language here: with interruptible(…)
     """Within, the current task is cancelled as soon as the client disconnects, or `linger_s()` seconds after that; it
     comes out as HungUp, also where the work came to its end meanwhile.
 
     The request's body must have been read. Works as asyncio.timeout does: only a cancellation of its own is translated.
     """
 
-    def __init__(self, receive: Receive, linger_s: Callable[[], float]) -> None:
+    def __init__(
+        self, receive: Receive, linger_s: Callable[[], float], loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self._receive = receive
         self._linger_s = linger_s
+        self._interruption = Interruption(loop or asyncio.get_running_loop())
 
-    async def __aenter__(self) -> Interruption:
-        self._interruption = Interruption()
-        self._watch = _Watch(self._receive, self._gone)
+    def __enter__(self) -> Interruption:
+        exchange = exchange_of(self._receive)
+        self._watch = _Watch(self._receive) if exchange is None else exchange
+        self._watch.when_gone(self._gone)
         return self._interruption
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._watch.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._watch.nobody_asks()
         del self._watch  # it knows `_gone`: as a cycle it would keep all of the request for the garbage collector
         self._interruption.close()
         if (reason := self._interruption.over(error)) is not None:
@@ -90,11 +101,15 @@ class _Watch:
     Without a task, whose beginning and end would be turns of the loop: what is asked is resumed by what it waits for.
     """
 
-    def __init__(self, receive: Receive, gone: Callable[[], None]) -> None:
+    def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._gone = gone
+        self._gone: Callable[[], None] | None = None
         self._asked: Generator[Any, Any, Message] | None = None
         self._awaited: asyncio.Future[Any] | None = None
+
+    def when_gone(self, gone: Callable[[], None]) -> None:
+        """As `http1.Exchange` does it."""
+        self._gone = gone
         self._go_on()
 
     def _go_on(self, _: object = None) -> None:
@@ -107,7 +122,8 @@ class _Watch:
             except StopIteration as said:
                 self._asked = None
                 if said.value["type"] == "http.disconnect":
-                    self._gone()
+                    if self._gone is not None:
+                        self._gone()
                     return
                 continue
             if awaited is None:  # asyncio.sleep(0)
@@ -118,8 +134,9 @@ class _Watch:
             awaited.add_done_callback(self._go_on)
             return
 
-    def close(self) -> None:
+    def nobody_asks(self) -> None:
         """Ask no more."""
+        self._gone = None
         if self._awaited is not None:
             self._awaited.remove_done_callback(self._go_on)
         if self._asked is not None:

@@ -1,32 +1,38 @@
 """HTTP/1.1 towards the callers: uvicorn's, with its dearest parts written shorter. The application sees plain ASGI.
 
-What stands here instead: an asyncio.Event for each request, regular expressions over each header, a write of its own
-for the head. Read against uvicorn 0.54, protocols/http/httptools_impl.py.
+What stands here instead: an asyncio.Event, a timer and four closures for each request, regular expressions over each
+header, a write of its own for the head. What an application that knows of it may use beside ASGI is `exchange_of`.
+Read against uvicorn 0.54, protocols/http/httptools_impl.py.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import httptools
-from starlette.types import Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 BODILESS = (204, 304)  # RFC 9110, section 6.4.1
+GONE: Message = {"type": "http.disconnect"}
 
 
 class Connection(HttpToolsProtocol):
     """One caller's connection. There are no WebSockets here."""
 
-    _overtaken: tuple[RequestResponseCycle, ...] = ()  # not answered yet, and another request behind them
+    cycle: "Exchange"
+    _overtaken: "tuple[Exchange, ...]" = ()  # not answered yet, and another request behind them
+    _timer: asyncio.TimerHandle | None = None  # seldom moved: it looks at its end whether the connection is still idle
+    _idle_until = 0.0  # loop time; 0: it is not idle
 
     def data_received(self, data: bytes) -> None:
         """Requests, cut anywhere. One that asks for an upgrade, as Java's does for HTTP/2, is read without the asking.
 
         httptools 0.9 skips such a request's body (parser.pyx, cb_on_headers_complete).
         """
-        self._unset_keepalive_if_required()
+        self._idle_until = 0.0
         while True:
             try:
                 self.parser.feed_data(data)
@@ -54,21 +60,28 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tells every request that is not answered."""
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
-        for exchange in self._overtaken:
-            if not exchange.response_complete:
-                exchange.disconnected = True
-                exchange.message_event.set()
+        for exchange in (*self._overtaken, self.cycle):
+            if exchange is not None and not exchange.response_complete:
+                exchange.hung_up()
 
-    def on_message_complete(self) -> None:
-        """A request's body has come."""
-        if not self.parser.should_upgrade() and not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+    # --- httptools' side
+    def on_message_begin(self) -> None:
+        """Another request."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of its head."""
+        name = name.lower()
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """A request's head is there: it begins now, or when the one before it is answered."""
-        parser, scope = self.parser, self.scope
+        parser = self.parser
         if parser.should_upgrade():
             return
         target, version = self.url.partition(b"#")[0], parser.get_http_version()
@@ -77,65 +90,169 @@ class Connection(HttpToolsProtocol):
             target = (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
         raw, _, query = target.partition(b"?")
         path = raw.decode("ascii")
-        scope["http_version"], scope["method"] = version, parser.get_method().decode("ascii")
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"], scope["query_string"] = raw, query
-        before, self.cycle = (
-            self.cycle,
-            Exchange(
-                scope=scope,
-                transport=self.transport,
-                flow=self.flow,
-                logger=self.logger,
-                access_logger=self.access_logger,
-                access_log=False,
-                default_headers=self.server_state.default_headers,
-                message_event=Bell(self.loop),  # type: ignore[arg-type]  # as much of an Event as is used
-                expect_100_continue=self.expect_100_continue,
-                keep_alive=version != "1.0" and parser.should_keep_alive(),
-                on_response=self.on_response_complete,
-            ),
-        )
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "method": parser.get_method().decode("ascii"),
+            "root_path": self.root_path,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw,
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+        keeps = version != "1.0" and parser.should_keep_alive()
+        before, self.cycle = self.cycle, Exchange(self, cast(Scope, self.scope), keeps, self.expect_100_continue)
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self._begin(self.cycle)
         else:
             self._overtaken = (*(each for each in self._overtaken if not each.response_complete), before)
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request's body."""
+        if not self.parser.should_upgrade():
+            self.cycle.take(body)
 
-class Bell:
-    """An asyncio.Event for one that waits: rung, it stays so until it is cleared."""
+    def on_message_complete(self) -> None:
+        """A request's body has come."""
+        if not self.parser.should_upgrade() and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.set()
 
-    __slots__ = ("_loop", "_rung", "_waiter")
+    # --- what the exchanges tell
+    def _begin(self, exchange: "Exchange") -> None:
+        task = self.loop.create_task(exchange.run_asgi(self.app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
+    def on_response_complete(self) -> None:
+        """An answer is out: the next request of the pipeline begins, or the connection is idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            exchange, _ = self.pipeline.pop()
+            self._begin(exchange)  # type: ignore[arg-type]  # there are no others
+            return
+        self._idle_until = self.loop.time() + self.timeout_keep_alive
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._idle_until, self._look)
 
-    def set(self) -> None:
-        """Let the one that waits go on."""
-        self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def clear(self) -> None:
-        """From now on it is waited for again."""
-        self._rung = False
-
-    async def wait(self) -> None:
-        """Until it is rung."""
-        if not self._rung:
-            self._waiter = self._loop.create_future()
-            await self._waiter
+    def _look(self) -> None:
+        self._timer = None
+        if self._idle_until > self.loop.time():
+            self._timer = self.loop.call_at(self._idle_until, self._look)
+        elif self._idle_until and not self.transport.is_closing():
+            self.transport.close()
 
 
 class Exchange(RequestResponseCycle):
     """One request and its answer; the head goes out with what follows it."""
 
+    response_started = response_complete = disconnected = False
+    more_body = True
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
     _head = b""  # written with the first piece of the body
+    _size = 0  # of `_pieces`, in bytes
+    _rung = False  # `receive` has something to look at
+    _waiter: "asyncio.Future[None] | None" = None
+    _gone: Callable[[], None] | None = None
 
+    def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, expect_100_continue: bool) -> None:
+        self.scope = scope  # type: ignore[assignment]  # Starlette's name for it
+        self.transport, self.flow = connection.transport, connection.flow
+        self.keep_alive, self.waiting_for_100_continue = keep_alive, expect_100_continue
+        self._connection: Connection | None = connection  # until it ends: no cycle of references is left behind
+        self._pieces: list[bytes] = []  # of the request's body, not read yet
+
+    async def run_asgi(self, app: ASGIApp) -> None:  # type: ignore[override]
+        """The application over this request; whatever it does, the caller gets an answer or the end of one."""
+        try:
+            await app(cast(Scope, self.scope), self.receive, self.send)
+        except BaseException as error:
+            assert self._connection is not None  # noqa: S101 - for the type checker: it goes here
+            self._connection.logger.error("Exception in ASGI application\n", exc_info=error)
+            await self._broken()
+        else:
+            if not self.response_complete and not self.disconnected:
+                assert self._connection is not None  # noqa: S101 - likewise
+                self._connection.logger.error("The application returned before its answer was complete")
+                await self._broken()
+        finally:
+            self._connection = self._gone = None
+
+    async def _broken(self) -> None:
+        if self.response_started:
+            self.transport.close()
+        else:
+            await self.send_500_response()
+
+    # --- the request
+    def take(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self.response_complete:
+            return
+        self._pieces.append(body)
+        self._size += len(body)
+        if self._size > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.set()
+
+    def set(self) -> None:
+        """Let `receive` go on."""
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @property
+    def message_event(self) -> "Exchange":  # type: ignore[override]
+        """As much of an asyncio.Event as uvicorn uses."""
+        return self
+
+    def hung_up(self) -> None:
+        """The caller is gone."""
+        self.disconnected = True
+        self.set()
+        if self._gone is not None:
+            self._gone()
+
+    def when_gone(self, gone: Callable[[], None]) -> None:
+        """Have `gone` called when the caller goes away before the answer is complete; at once if that has happened."""
+        self._gone = gone
+        if self.disconnected:
+            gone()
+        else:
+            self.flow.resume_reading()  # else nothing is heard of it
+
+    def nobody_asks(self) -> None:
+        """Whoever asked `when_gone` has ended."""
+        self._gone = None
+
+    async def receive(self) -> Message:  # type: ignore[override]
+        """As ASGI has it."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            if not self._rung:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            self._rung = False
+        if self.disconnected or self.response_complete:
+            return GONE
+        body, self._pieces, self._size = b"".join(self._pieces), [], 0
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    # --- the answer
     async def send(self, message: Any) -> None:
         """As ASGI has it. Raises RuntimeError for what is no answer in HTTP."""
         if self.flow.write_paused and not self.disconnected:
@@ -145,9 +262,32 @@ class Exchange(RequestResponseCycle):
         if self.response_complete:
             raise RuntimeError("the answer was complete")
         if message["type"] == "http.response.start":
-            self._begin(message["status"], self.default_headers + list(message.get("headers", ())))
+            self._begin(message["status"], list(message.get("headers", ())))
         else:
             self._go_on(message.get("body", b""), message.get("more_body", False))
+
+    def answer(self, status: int, head: bytes, body: bytes) -> bool:
+        """A whole answer in one write; False where the caller does not keep up, or the answer is not so simple.
+
+        `head`: lines of headers, each with its CR and LF, but without `content-length` and `connection`.
+        """
+        connection = self._connection
+        if connection is None or self.flow.write_paused or self.response_started:
+            return False
+        if self.disconnected:
+            return True
+        if connection.server_state.default_headers or self.scope["method"] == "HEAD" or status in BODILESS:
+            return False
+        self.response_started = self.response_complete = True
+        if not self.keep_alive:
+            head += b"connection: close\r\n"
+        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], head, len(body), body))
+        if self._waiter is not None:
+            self.set()
+        if not self.keep_alive:
+            self.transport.close()
+        connection.on_response_complete()
+        return True
 
     def write(self, piece: bytes) -> bool:
         """A piece of the body, at once where the client keeps up; whether that is so."""
@@ -164,6 +304,8 @@ class Exchange(RequestResponseCycle):
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         if self.response_started:
             raise RuntimeError("the answer had begun")
+        if self._connection is not None:
+            headers = self._connection.server_state.default_headers + headers
         lines, length, closes = [STATUS_LINE[status]], None, False
         for name, value in headers:
             if name == b"content-length":
@@ -205,13 +347,14 @@ class Exchange(RequestResponseCycle):
             self.transport.write(body)
         if not more:
             self.response_complete = True
-            self.message_event.set()
+            self.set()
             if not self.keep_alive:
                 self.transport.close()
-            self.on_response()
+            if self._connection is not None:
+                self._connection.on_response_complete()
 
 
-def writer(send: Send) -> Callable[[bytes], bool] | None:
-    """`Exchange.write` of the exchange that `send` is of; None where another server serves."""
-    exchange = getattr(send, "__self__", None)
-    return exchange.write if isinstance(exchange, Exchange) else None
+def exchange_of(way: Receive | Send) -> Exchange | None:
+    """The exchange that ASGI's `receive` or `send` is of; None where another server serves."""
+    exchange = getattr(way, "__self__", None)
+    return exchange if isinstance(exchange, Exchange) else None

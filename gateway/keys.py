@@ -6,7 +6,7 @@ or revokes holds at once, on every worker. Where nothing is reserved, ask for a 
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from gateway.bounded import keep
 from gateway.ledger.store import Holder, Record, Store, StoreDown
@@ -23,14 +23,13 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
-def token_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def token_in(headers: Mapping[bytes, bytes]) -> str | None:
     """The token that a request came with, or None."""
-    found = dict(headers)
-    scheme, _, token = found.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer" and token.strip():
-        return token.strip().decode("latin-1")
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer" and (token := token.strip()):
+        return token.decode("latin-1")
     for name in _HEADERS:
-        if value := found.get(name):
+        if value := headers.get(name):
             return value.strip().decode("latin-1")
     return None
 
@@ -43,7 +42,7 @@ class Keys:
         self._offline_key_s = offline_key_s  # for how long a key is believed in while the store is away
         self._cached: dict[str, tuple[float, Holder]] = {}
 
-    async def holder(self, headers: Iterable[tuple[bytes, bytes]], *, fresh: bool = False) -> Holder:
+    async def holder(self, headers: Mapping[bytes, bytes], *, fresh: bool = False) -> Holder:
         """Whom the request is from. Raises LLMError("authentication") for no, a wrong, an expired or a revoked key."""
         token = token_in(headers)
         if token is None:

@@ -48,7 +48,7 @@ async def model(request: Request) -> Response:
 
 async def _asked(request: Request) -> tuple[Config, list[Record]]:
     gateway: Gateway = request.state.gateway
-    holder = await gateway.keys.holder(request.scope["headers"], fresh=True)
+    holder = await gateway.keys.holder(dict(request.scope["headers"]), fresh=True)
     return gateway.config, [record for record in (holder.key, holder.team) if record is not None]
 
 

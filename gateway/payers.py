@@ -18,6 +18,7 @@ MAX_TAGS = 16
 MAX_TAG = 64  # characters
 MAX_PARTIES = 5_000  # that a worker keeps worked out
 MAX_KNOWN = 20_000  # records, and confirmations of them, that a worker keeps in mind
+CONFIRM_S = 1.0  # how often it is noted, of one kind of request, that the store knows who pays as this worker does
 TAGS = b"x-headgate-tags"
 
 Place = tuple[Kind, str]
@@ -78,8 +79,8 @@ class Payers:
 
     def confirm(self, parties: Parties) -> None:
         """The store has just said that these records are as they are."""
-        if self._offline_key_s:
-            now = time.monotonic()
+        if self._offline_key_s and (now := time.monotonic()) >= parties.confirm_at_s:
+            parties.confirm_at_s = now + min(CONFIRM_S, self._offline_key_s / 10)
             for standing in parties.standings:
                 keep(self._confirmed, standing, now, MAX_KNOWN)
 

@@ -6,7 +6,7 @@ An exact route stands before a pattern, and the pattern with the most of its own
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -35,10 +35,10 @@ class Target:
     timeouts: Timeouts
     total_s: float  # the longest that the whole request may take
     shows_reasoning: bool = False  # nothing that it generates is billed unseen
+    name: str = field(init=False)  # provider/model
 
-    @property
-    def name(self) -> str:
-        return f"{self.provider}/{self.model}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider}/{self.model}")
 
 
 def targets_for(

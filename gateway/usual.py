@@ -21,7 +21,7 @@ class Usual:
 
     def __init__(self, unknown_tokens: int) -> None:
         self._unknown = unknown_tokens
-        self._longest: dict[tuple[str, str], tuple[float, float]] = {}  # tokens, and the most they could have been
+        self._longest: dict[tuple[str, str], list[float]] = {}  # tokens, and the most they could have been
         self._unseen: dict[str, None] = {}  # models that were billed for more than could be seen of them
         self._ratios: dict[str, tuple[float, int]] = {}  # bytes per token, by model, and of how many answers
 
@@ -46,15 +46,16 @@ class Usual:
         if output_bytes and tokens > output_bytes + SLACK:
             keep(self._unseen, model, None, MAX_KNOWN)
         elif output_bytes >= FEWEST_BYTES and tokens:
-            known, lessons = self._ratios.get(model, (BYTES_PER_TOKEN, 1))
+            average, lessons = self._ratios.get(model, (BYTES_PER_TOKEN, 1))
             seen = min(max(output_bytes / tokens, LIKELY[0]), LIKELY[1])
             lessons = min(lessons + 1, LESSONS)
-            keep(self._ratios, model, (known + (seen - known) / lessons, lessons), MAX_KNOWN)
+            keep(self._ratios, model, (average + (seen - average) / lessons, lessons), MAX_KNOWN)
         bound = max(tokens, output_bytes or round(BYTES_PER_TOKEN * tokens))
         for name in ((key_id, model), ("", model)):  # a key that is new here begins with what others have seen
-            before = self._longest.get(name, (0.0, 0.0))
-            keep(self._longest, name, (_faded(tokens, before[0]), _faded(bound, before[1])), MAX_KNOWN)
-
-
-def _faded(now: float, before: float) -> float:
-    return now + FADE * (before - now) if before > now else now
+            known = self._longest.get(name)
+            if known is None:
+                keep(self._longest, name, [float(tokens), float(bound)], MAX_KNOWN)
+            else:
+                longest, bounds = known
+                known[0] = tokens + FADE * (longest - tokens) if longest > tokens else tokens
+                known[1] = bound + FADE * (bounds - bound) if bounds > bound else bound

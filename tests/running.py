@@ -78,6 +78,9 @@ def in_thread(routes: Path | None, env: Mapping[str, str], pricing: Path | None 
                 http=Connection,
                 ws="none",
                 loop="uvloop",
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=1,
             )
         )

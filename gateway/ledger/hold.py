@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.alerts import Alerts
+from gateway.deadlines import Deadlines
 from gateway.ledger.lines import Lines
 from gateway.ledger.parties import Dues, Names, Parties, counters
 from gateway.ledger.refusals import refusal
@@ -80,16 +82,22 @@ class Hold:
         return any(counter.cap_nanousd is not None for counter in self.counters)
 
 
+def nothing() -> None:
+    """What there is to do meanwhile, mostly."""
+
+
 @dataclass(slots=True)
 class Wish:
     """Who asks for a hold, for what. `line` is the journal's, should the worker die with the hold."""
 
     request_id: str
+    parties: Parties  # read again where the store knows better
     names: Names  # of the model
     ceiling: Callable[[bool], Ceiling]  # asked at every try: what is usual may become known while the request waits;
     # True: it has waited for long, and makes do with less
     reread: Reread
     line: bytes
+    meanwhile: Callable[[], None] = nothing  # called while the store looks, at every try
 
 
 class Ledger:
@@ -101,6 +109,7 @@ class Ledger:
         spool: Spool,
         alerts: Alerts,
         now: Callable[[], float],
+        deadlines: Deadlines,
         *,
         wait_s: float,
         lease_s: float,
@@ -111,36 +120,86 @@ class Ledger:
         self._spool = spool
         self._alerts = alerts
         self._now = now
+        self._deadlines = deadlines
         self.lease_s = lease_s
         self._trusts = trusts  # whether these were confirmed by the store not long ago
         self._skew_s = 0.0  # the store's clock less ours, learned when a window did not fit
         self._lines = Lines(wait_s)
         self._leaving: set[asyncio.Task[Any]] = set()
 
-    async def reserve(self, parties: Parties, wish: Wish) -> Hold:
+    async def reserve(self, wish: Wish) -> Hold:
         """Hold what `wish` says on every scope at once.
 
         Raises LLMError: "over_budget"; "budget_held" when others held it for too long; "rate_exceeded";
         "authentication" when the key is gone meanwhile. Raises StoreDown, unless nothing bounds the request.
         """
-        trying = _Trying(self, parties, wish)
-        free = wish.ceiling(False).most <= 0  # what costs nothing waits for nobody
-        line = None if free or not self.waits else self._lines.before(trying.dues().counters)
+        ceiling, dues = wish.ceiling(False), wish.parties.dues(wish.names, self.now())
+        free = ceiling.most <= 0  # what costs nothing waits for nobody
+        line = None if free or not self.waits else self._lines.before(dues.counters)
         try:
-            answer = Refused("held", line) if line else await trying.ask(1.0, False)
+            answer = Refused("held", line) if line else await self._asked(wish, ceiling, dues, 1.0, False)
             if isinstance(answer, Refused) and answer.reason == "held" and self.waits:
-                answer = await self._lines.wait(answer.name, trying.ask)
+                answer = await self._lines.wait(answer.name, partial(self._asked_in_turn, wish))
         except StoreDown:
-            if trying.parties.bounded or not self._trusts(trying.parties):
+            if wish.parties.bounded or not self._trusts(wish.parties):
                 raise
-            most = wish.ceiling(False).most
-            return Hold(
-                wish.request_id, trying.parties, wish.names, trying.dues().counters, most, self.now(), offline=True
-            )
+            ceiling, dues = wish.ceiling(False), wish.parties.dues(wish.names, self.now())
+            whose = wish.request_id, wish.parties, wish.names
+            return Hold(*whose, dues.counters, ceiling.most, self.now(), offline=True)
         if isinstance(answer, Refused):
-            raise refusal(answer, trying.dues().meters)
+            raise refusal(answer, wish.parties.dues(wish.names, self.now()).meters)
         self.live[wish.request_id] = answer
         return answer
+
+    async def _asked_in_turn(self, wish: Wish, patience: float, crowded: bool) -> Hold | Refused:
+        ceiling, dues = wish.ceiling(patience < PRESSED), wish.parties.dues(wish.names, self.now())
+        return await self._asked(wish, ceiling, dues, patience, crowded)
+
+    async def _asked(self, wish: Wish, ceiling: Ceiling, dues: Dues, patience: float, crowded: bool) -> Hold | Refused:
+        """The store's answer, over changes of the records and turns of the windows."""
+        gone = False
+        for _ in range(REREADS):
+            ask = Ask(
+                wish.request_id,
+                wish.parties.standings,
+                dues.counters,
+                ceiling.least,
+                ceiling.usual,
+                ceiling.most,
+                ceiling.whole and not crowded,
+                patience > 0 and self.waits,
+                dues.meters,
+                ceiling.tokens,
+                ceiling.least_tokens,
+                self.lease_s,
+                wish.line,
+            )
+            began_s, renewed_s = self.now(), time.monotonic()
+            step = self._store.reserve(ask)
+            try:
+                wish.meanwhile()
+                answer = await step
+            except StoreDown:
+                raise
+            except BaseException:  # what is granted to a caller who is gone meanwhile is given back
+                self._leave(self._give_back(step, ask))
+                raise
+            if isinstance(answer, Granted):
+                return Hold(
+                    *(wish.request_id, wish.parties, wish.names, ask.counters, answer.nanousd, began_s),
+                    *(answer.afford_nanousd, answer.tokens, ask.meters, answer.levels, False, renewed_s),
+                )
+            if answer.reason == "window":
+                self.synchronise(answer.now_s)
+            elif answer.reason in ("stale", "gone"):
+                gone = answer.reason == "gone"
+                wish.parties = await wish.reread()
+            else:
+                return answer
+            ceiling, dues = wish.ceiling(patience < PRESSED), wish.parties.dues(wish.names, self.now())
+        if gone:
+            raise LLMError("authentication", "The API key or its team is gone", code="key_expired")
+        raise LLMError("unavailable", "The key kept changing while the request waited")
 
     async def grow(self, hold: Hold, least_nanousd: int, more_nanousd: int, reread: Reread) -> Granted | Refused:
         """Raise `hold` by `more_nanousd`, or by what is free if that is at least `least_nanousd`.
@@ -166,20 +225,26 @@ class Ledger:
             hold.parties = await reread()
         return Refused("held")
 
-    async def settle(self, bill: Bill, *, offline: bool = False) -> Settled:
+    async def settle(self, bill: Bill, *, offline: bool = False, meanwhile: Callable[[], None] = nothing) -> Settled:
         """Have the bill taken: by the store, which gives back the rest of the hold, or else by the spool; at once by
         the spool where the request was let through without the store.
 
-        Goes on when the request is cancelled. Raises StoreDown when neither takes it.
+        `meanwhile` is called while the store is at it, and must not fail. Goes on when the request is cancelled. Raises
+        StoreDown when neither takes it.
         """
         self.live.pop(bill.request_id, None)
         if offline:
+            meanwhile()
             return await asyncio.shield(self._leave(self._spooled(bill)))
-        deadline_s = time.monotonic() + SETTLE_S  # a loop's clock; to ask for the loop is a system call, getpid
+        deadline_s = time.monotonic() + SETTLE_S
         try:
             step = self._store.settle(bill)
-            with _patience(step, deadline_s):
+            call_off = self._deadlines.after(SETTLE_S, partial(_give_up, step))
+            try:
+                meanwhile()
                 return self._taken(bill, await step)
+            finally:
+                call_off()
         except asyncio.CancelledError:
             self._leave(self._finish(step, bill, deadline_s))
             raise
@@ -213,15 +278,17 @@ class Ledger:
 
     async def _insist(self, bill: Bill, deadline_s: float) -> Settled:
         """What the store did not take at once: some more tries, and then the spool."""
-        loop = asyncio.get_running_loop()
         for pause_s in SETTLE_PAUSES_S:
-            if loop.time() + pause_s >= deadline_s:
+            if time.monotonic() + pause_s >= deadline_s:
                 break
             await asyncio.sleep(pause_s)
             try:
                 step = self._store.settle(bill)
-                with _patience(step, deadline_s):
+                timer = step.get_loop().call_later(deadline_s - time.monotonic(), _give_up, step)
+                try:
                     return self._taken(bill, await step)
+                finally:
+                    timer.cancel()
             except StoreDown:
                 continue
         return await self._spooled(bill)
@@ -242,15 +309,6 @@ class Ledger:
         self._alerts.tell(bill, settled)
         return settled
 
-    async def take(self, ask: Ask) -> Granted | Refused:
-        """The store's answer to `ask`; what it grants to a caller who is gone meanwhile is given back."""
-        step = self._store.reserve(ask)
-        try:
-            return await step
-        except asyncio.CancelledError:
-            self._leave(self._give_back(step, ask))
-            raise
-
     async def _give_back(self, step: Promise[Granted | Refused], ask: Ask) -> None:
         """A store that is out of reach gives it back itself when the lease is over."""
         key = next(standing.id for standing in ask.standings if standing.kind == "key")
@@ -268,72 +326,6 @@ class Ledger:
         return leaving
 
 
-class _patience:
-    """Within, `step` fails when it is not answered by then (loop time)."""
-
-    def __init__(self, step: Promise[Settled], deadline_s: float) -> None:
-        self._timer = step.get_loop().call_at(deadline_s, _give_up, step)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-
 def _give_up(step: Promise[Settled]) -> None:
     if not step.done():
         step.set_exception(StoreDown(f"the store does not take a bill within {SETTLE_S:g} s"))
-
-
-class _Trying:
-    """One request's tries to get its hold, over changes of its records and turns of its windows."""
-
-    def __init__(self, ledger: Ledger, parties: Parties, wish: Wish) -> None:
-        self.parties = parties
-        self._ledger = ledger
-        self._wish = wish
-
-    def dues(self) -> Dues:
-        return self.parties.dues(self._wish.names, self._ledger.now())
-
-    async def ask(self, patience: float, crowded: bool) -> Hold | Refused:
-        ledger, wish = self._ledger, self._wish
-        gone = False
-        for _ in range(REREADS):
-            ask = self._made(patience, crowded)
-            began_s, renewed_s = ledger.now(), time.monotonic()
-            answer = await ledger.take(ask)
-            if isinstance(answer, Granted):
-                return Hold(
-                    *(wish.request_id, self.parties, wish.names, ask.counters, answer.nanousd, began_s),
-                    *(answer.afford_nanousd, answer.tokens, ask.meters, answer.levels),
-                    renewed_s=renewed_s,
-                )
-            if answer.reason == "window":
-                ledger.synchronise(answer.now_s)
-            elif answer.reason in ("stale", "gone"):
-                gone = answer.reason == "gone"
-                self.parties = await wish.reread()
-            else:
-                return answer
-        if gone:
-            raise LLMError("authentication", "The API key or its team is gone", code="key_expired")
-        raise LLMError("unavailable", "The key kept changing while the request waited")
-
-    def _made(self, patience: float, crowded: bool) -> Ask:
-        ceiling, dues = self._wish.ceiling(patience < PRESSED), self.dues()
-        return Ask(
-            request_id=self._wish.request_id,
-            standings=self.parties.standings,
-            counters=dues.counters,
-            least_nanousd=ceiling.least,
-            usual_nanousd=ceiling.usual,
-            most_nanousd=ceiling.most,
-            whole=ceiling.whole and not crowded,
-            patient=patience > 0 and self._ledger.waits,
-            meters=dues.meters,
-            tokens=ceiling.tokens,
-            least_tokens=ceiling.least_tokens,
-            lease_s=self._ledger.lease_s,
-            line=self._wish.line,
-        )

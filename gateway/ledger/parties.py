@@ -32,13 +32,14 @@ class Dues(NamedTuple):
     until_s: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Parties:
     """Everyone who pays for a request, and what was read to know so. Stands for many requests: what follows from the
     records is worked out once."""
 
     parties: tuple[Party, ...]
     standings: tuple[Standing, ...]
+    confirm_at_s: float = field(default=0.0, init=False, repr=False, compare=False)  # when payers.confirm is due
     _dues: dict[Names, Dues] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property

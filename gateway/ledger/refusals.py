@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 
 from gateway.ledger.store import Level, Meter, Refused
 from translators.errors import LLMError
@@ -15,7 +15,11 @@ _SPAN = {
     "tpm": "tokens a minute",
     "tpd": "tokens a day",
 }
-_COUNTS = {"parallel": None, "rpm": "requests", "rpd": "requests", "tpm": "tokens", "tpd": "tokens"}
+_REQUESTS, _TOKENS = (
+    tuple(f"x-ratelimit-{what}-{counted}" for what in ("limit", "remaining", "reset"))
+    for counted in ("requests", "tokens")
+)
+_SHOWN = {"parallel": None, "rpm": _REQUESTS, "rpd": _REQUESTS, "tpm": _TOKENS, "tpd": _TOKENS}
 _SCOPE = re.compile(r"(?:(.*?)@)??(org|team|key|user|tag):(.*)", re.DOTALL)
 _STOP = {"x-should-retry": "false"}
 
@@ -62,19 +66,20 @@ def rate_headers(meters: Sequence[Meter], levels: Sequence[Level]) -> dict[str, 
 
     Source: platform.openai.com/docs/guides/rate-limits, "Rate limits in headers".
     """
-    tightest: dict[str, tuple[float, Meter, Level]] = {}
-    for meter, level in zip(meters, levels, strict=True):
-        if (what := _COUNTS[meter.measure]) is None:
-            continue
-        left = (meter.limit - level.used) / (meter.limit or 1)
-        if what not in tightest or left < tightest[what][0]:
-            tightest[what] = left, meter, level
     headers: dict[str, str] = {}
-    for what, (_, meter, level) in tightest.items():
-        left = meter.limit - level.used
-        headers["x-ratelimit-limit-" + what] = str(meter.limit)
-        headers["x-ratelimit-remaining-" + what] = str(left) if left > 0 else "0"
-        headers["x-ratelimit-reset-" + what] = _span(level.full_s)
+    shown: dict[str, float] = {}  # how much is left of the tightest so far, as a share
+    for meter, level in zip(meters, levels, strict=True):
+        names = _SHOWN[meter.measure]
+        if names is None:
+            continue
+        limit, left = meter.limit, meter.limit - level.used
+        share = left / (limit or 1)
+        if share >= shown.get(names[0], inf):
+            continue
+        shown[names[0]] = share
+        headers[names[0]] = str(limit)
+        headers[names[1]] = str(left) if left > 0 else "0"
+        headers[names[2]] = _span(level.full_s)
     return headers
 
 

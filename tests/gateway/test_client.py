@@ -114,7 +114,7 @@ def test_feature_names_fit_into_a_header() -> None:
 def body(*pieces: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), end: bool = True) -> bytes:
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     messages.append({"type": "http.request", "body": b""} if end else {"type": "http.disconnect"})
-    return asyncio.run(read_body({"headers": headers}, receiving(*messages), 10))
+    return asyncio.run(read_body(dict(headers), receiving(*messages), 10))
 
 
 def test_a_body_is_read_whole() -> None:

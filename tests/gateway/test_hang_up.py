@@ -26,7 +26,7 @@ def at_once() -> float:
 
 def test_a_hang_up_ends_the_work_and_says_so() -> None:
     async def work() -> None:
-        async with interruptible(receiving({"type": "http.request"}, {"type": "http.disconnect"}), at_once):
+        with interruptible(receiving({"type": "http.request"}, {"type": "http.disconnect"}), at_once):
             await asyncio.Event().wait()
 
     with pytest.raises(HungUp):
@@ -36,7 +36,7 @@ def test_a_hang_up_ends_the_work_and_says_so() -> None:
 def test_the_task_goes_on_after_a_hang_up() -> None:
     async def work() -> str:
         try:
-            async with interruptible(receiving({"type": "http.disconnect"}), at_once):
+            with interruptible(receiving({"type": "http.disconnect"}), at_once):
                 await asyncio.Event().wait()
         except HungUp:
             await asyncio.sleep(0)  # the bill is written here: nothing may cancel it
@@ -47,7 +47,7 @@ def test_the_task_goes_on_after_a_hang_up() -> None:
 
 def test_work_that_ends_first_is_left_alone() -> None:
     async def work() -> str:
-        async with interruptible(receiving(), at_once):
+        with interruptible(receiving(), at_once):
             await asyncio.sleep(0)
         return "done"
 
@@ -56,7 +56,7 @@ def test_work_that_ends_first_is_left_alone() -> None:
 
 def test_a_cancellation_from_elsewhere_stays_one() -> None:
     async def work() -> None:
-        async with interruptible(receiving(), at_once):
+        with interruptible(receiving(), at_once):
             await asyncio.Event().wait()
 
     async def stopped() -> None:
@@ -71,7 +71,7 @@ def test_a_cancellation_from_elsewhere_stays_one() -> None:
 
 def test_an_error_of_the_work_comes_through() -> None:
     async def work() -> None:
-        async with interruptible(receiving(), at_once):
+        with interruptible(receiving(), at_once):
             raise ValueError("its own")
 
     with pytest.raises(ValueError, match="its own"):
@@ -82,7 +82,7 @@ def test_an_abandoned_answer_may_be_read_on_to_its_end() -> None:
     async def work() -> list[str]:
         steps = []
         try:
-            async with interruptible(receiving({"type": "http.disconnect"}), lambda: 30.0):
+            with interruptible(receiving({"type": "http.disconnect"}), lambda: 30.0):
                 await asyncio.sleep(0.01)
                 steps.append("drained")
         except HungUp:
@@ -94,7 +94,7 @@ def test_an_abandoned_answer_may_be_read_on_to_its_end() -> None:
 
 def test_an_abandoned_answer_is_not_read_for_ever() -> None:
     async def work() -> None:
-        async with interruptible(receiving({"type": "http.disconnect"}), lambda: 0.01):
+        with interruptible(receiving({"type": "http.disconnect"}), lambda: 0.01):
             await asyncio.Event().wait()
 
     with pytest.raises(HungUp):
@@ -103,7 +103,7 @@ def test_an_abandoned_answer_is_not_read_for_ever() -> None:
 
 def test_work_can_be_ended_for_another_reason_which_comes_out() -> None:
     async def work() -> None:
-        async with interruptible(receiving(), at_once) as interruption:
+        with interruptible(receiving(), at_once) as interruption:
             asyncio.get_running_loop().call_soon(interruption.now, ValueError("its lease is over"))
             await asyncio.Event().wait()
 
@@ -113,7 +113,7 @@ def test_work_can_be_ended_for_another_reason_which_comes_out() -> None:
 
 def test_an_interruption_that_comes_too_late_changes_nothing() -> None:
     async def work() -> str:
-        async with interruptible(receiving(), at_once) as interruption:
+        with interruptible(receiving(), at_once) as interruption:
             pass
         interruption.now(ValueError("late"))
         await asyncio.sleep(0)

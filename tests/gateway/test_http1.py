@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from gateway.http1 import Connection, writer
+from gateway.http1 import Connection, exchange_of
 
 PIECE = b"x" * 60_000
 LONG = 3_000_000  # bytes: beyond what sockets and the server keep
@@ -60,8 +60,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await begin(content_length="2", x_a="b\r\nx-c: d")
             await say(b"ok")
         case "/written":
-            write = writer(send)
-            assert write is not None
+            exchange = exchange_of(send)
+            assert exchange is not None
+            write = exchange.write
             await begin()
             assert write(PIECE) and write(b"")
             pieces = 1

@@ -22,11 +22,11 @@ from translators.errors import LLMError
     ],
 )
 def test_a_key_is_taken_where_any_sdk_puts_it(header: tuple[bytes, bytes]) -> None:
-    assert token_in([(b"accept", b"*/*"), header]) == "sk-1"
+    assert token_in(dict([(b"accept", b"*/*"), header])) == "sk-1"
 
 
-@pytest.mark.parametrize("headers", [[], [(b"authorization", b"Basic c2stMQ==")], [(b"authorization", b"Bearer ")]])
-def test_no_key_is_no_key(headers: list[tuple[bytes, bytes]]) -> None:
+@pytest.mark.parametrize("headers", [{}, {b"authorization": b"Basic c2stMQ=="}, {b"authorization": b"Bearer "}])
+def test_no_key_is_no_key(headers: dict[bytes, bytes]) -> None:
     assert token_in(headers) is None
 
 
@@ -37,7 +37,7 @@ def refusal(path: str, record: Record | None) -> LLMError:
         try:
             if record is not None:
                 await store.create(record, digest("sk-secret-token-of-the-test"))
-            await Keys(store, 0).holder([(b"authorization", b"Bearer sk-secret-token-of-the-test")])
+            await Keys(store, 0).holder({b"authorization": b"Bearer sk-secret-token-of-the-test"})
         finally:
             await store.close()
 
@@ -62,7 +62,7 @@ def test_a_revoked_key_is_refused_at_once_by_a_fresh_look(tmp_path: object) -> N
     async def revoke() -> None:
         store = SqliteStore(f"{tmp_path}/store.db")
         await store.open()
-        headers = [(b"x-api-key", b"sk-1")]
+        headers = {b"x-api-key": b"sk-1"}
         try:
             record = Record(id="key_1", kind="key")
             await store.create(record, digest("sk-1"))

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from gateway.alerts import Alerts
+from gateway.deadlines import Deadlines
 from gateway.ledger.hold import Ceiling, Hold, Ledger, Wish
 from gateway.ledger.parties import Parties, Party, names_of
 from gateway.ledger.spool import Spool, SpoolFailed
@@ -45,7 +46,7 @@ class Desk:
 
     def ledger(self, wait_s: float, store: Store | None = None, clock: Callable[[], float] = time.time) -> Ledger:
         return Ledger(
-            *(store or self.store, self.spool, Alerts("", self.store), clock),
+            *(store or self.store, self.spool, Alerts("", self.store), clock, Deadlines()),
             wait_s=wait_s,
             lease_s=10,
             trusts=lambda _: True,
@@ -60,7 +61,7 @@ class Desk:
 
     async def hold(self, ledger: Ledger, id: str, ceiling: Ceiling = TIGHT) -> Hold:
         return await ledger.reserve(
-            self.parties(self.key), Wish(id, names_of("small"), lambda pressed: ceiling, self.reread, b"{}")
+            Wish(id, self.parties(self.key), names_of("small"), lambda pressed: ceiling, self.reread, b"{}")
         )
 
     async def reread(self) -> Parties:
@@ -282,7 +283,7 @@ async def test_without_the_store_only_what_nothing_bounds_is_served(desk: Desk) 
     held = await desk.hold(ledger, "r2")
     assert held.offline and not ledger.live
     untrusting = Ledger(
-        *(cast(Store, failing), desk.spool, Alerts("", desk.store), time.time),
+        *(cast(Store, failing), desk.spool, Alerts("", desk.store), time.time, Deadlines()),
         wait_s=0,
         lease_s=10,
         trusts=lambda _: False,
