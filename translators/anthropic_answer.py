@@ -11,7 +11,7 @@ import orjson
 
 from translators import deltas, sse
 from translators.anthropic_blocks import FINISH, KEPT, Reply
-from translators.completion import Chunks, choice, completion
+from translators.completion import Chunks, choice, completion, rewritten
 from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
 from translators.json_values import answer_of, event_of, object_of
@@ -45,8 +45,9 @@ def usage_of(raw: Json) -> Usage:
 
     The tier is "fast" in fast mode, which has prices of its own.
     """
-    written, output = count(raw.get("cache_creation_input_tokens")), count(raw.get("output_tokens"))
-    hour, reasoning, searches = 0, 0, 0
+    cached, written = raw.get("cache_read_input_tokens"), raw.get("cache_creation_input_tokens")
+    cached, written = count(cached) if cached else 0, count(written) if written else 0
+    output, hour, reasoning, searches = count(raw.get("output_tokens")), 0, 0, 0
     created, details, tools = raw.get("cache_creation"), raw.get("output_tokens_details"), raw.get("server_tool_use")
     if isinstance(created, dict) and any(created.values()):
         hour = count(created.get("ephemeral_1h_input_tokens"))
@@ -58,7 +59,7 @@ def usage_of(raw: Json) -> Usage:
     tier, region = raw.get("service_tier"), raw.get("inference_geo")
     return Usage(
         count(raw.get("input_tokens")),
-        count(raw.get("cache_read_input_tokens")),
+        cached,
         written,
         hour,
         output_tokens=output - reasoning,
@@ -158,16 +159,14 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
 
 def _text_alone(message: Json) -> str | None:
     """The text of an answer that is nothing else, as most are: what `_read` makes of it is known without it."""
-    blocks = message["content"]
-    if len(blocks) != 1 or not isinstance(block := blocks[0], dict) or block.get("type") != "text":
+    try:
+        [block] = message["content"]
+        kind, text = block["type"], block["text"]
+    except (KeyError, TypeError, ValueError):  # more blocks than one, or of another kind
         return None
-    text = block.get("text")
-    if not isinstance(text, str) or not text or block.get("citations"):
+    if kind != "text" or type(text) is not str or not text or block.get("citations"):
         return None
-    for name in KEPT:
-        if message.get(name):
-            return None
-    return text
+    return None if any(map(message.get, KEPT)) else text
 
 
 def _read(message: Json, native: str | None, context: Context) -> tuple[Json, str, Mapping[str, Any]]:
@@ -186,11 +185,18 @@ def _read(message: Json, native: str | None, context: Context) -> tuple[Json, st
 
 # Streams.
 
+_BACKSLASH = 0x5C
+_BEFORE_TEXT = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":"'
+)
+_BEHIND_TEXT = frozenset(b"}" + b" " * spaces + b"}\n\n" for spaces in range(32))  # Anthropic pads with up to 15
+
 
 class Decoder:
     """Anthropic's events in, OpenAI's frames out.
 
     An error that comes behind content in the same bytes is raised by the next call, so that the content is not lost.
+    A piece of text that comes alone, behind another, is put into its frame as it stands: nothing is parsed.
     """
 
     def __init__(self, context: Context, created: int, request_id: str) -> None:
@@ -206,11 +212,22 @@ class Decoder:
         self._stop: Json = {}  # what message_delta said last
         self._failed: LLMError | None = None
         self.done = False
+        self._texting: int | None = None  # the block that the last event was a piece of text of
+        self._before = b""  # what stands before another such piece, if the next may be one
+        self._frame_before = self._frame_behind = b""  # what stands around it in its frame
+        self._texts: list[str] = []  # pieces that the message has still to hear of
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for an error event or for what cannot be read."""
+        rest = data.removeprefix(self._before)
+        if rest is not data and (frame := self._more_text(rest)) is not None:
+            return [frame]
         if self._failed is not None:
             raise self._failed
+        if self._texting is not None and self._texts:
+            self._reply.delta(self._texting, {"type": "text_delta", "text": "".join(self._texts)})
+            self._texts.clear()
+        self._before, self._texting = b"", None
         frames: list[bytes] = []
         try:
             for event in self._events.feed(data):
@@ -220,7 +237,27 @@ class Decoder:
             self._failed = failure
             if not frames:
                 raise
+        if self._texting is not None and self.started and self._failed is None and data.endswith(b"\n\n"):
+            self._before = _BEFORE_TEXT % self._texting
+            before, behind = self._chunks.around_text()
+            self._frame_before, self._frame_behind = before + b'"', b'"' + behind
         return frames
+
+    def _more_text(self, rest: bytes) -> bytes | None:
+        """The frame of a piece of text, of which `rest` is the JSON from its first character on; None if it is not."""
+        literal, _, behind = rest.partition(b'"')
+        try:
+            text = literal.decode()
+            if not text.isprintable() or _BACKSLASH in literal:
+                literal, _, behind = rest.rpartition(b'"')
+                text, literal = rewritten(literal)
+        except ValueError:
+            return None
+        if not text or behind not in _BEHIND_TEXT:
+            return None
+        self._texts.append(text)
+        self.output_bytes += len(text.encode())
+        return self._frame_before + literal + self._frame_behind
 
     def close(self) -> list[bytes]:
         """The last frames, if the stream ended without the blank line that its last event wants (recorded).
@@ -235,10 +272,14 @@ class Decoder:
         return frames
 
     def _read(self, event: Json, frames: list[bytes]) -> None:
+        self._texting = None
         if event.get("type") == "content_block_delta":  # most are, and a match costs a microsecond
             index, delta = event.get("index"), event.get("delta")
             if isinstance(index, int) and isinstance(delta, dict):
+                before = len(frames)
                 self._hand_out(self._reply.delta(index, delta), frames)
+                if delta.get("type") == "text_delta" and len(frames) > before:
+                    self._texting = index
             return
         match event:
             case {"type": "message_start", "message": dict(message)}:

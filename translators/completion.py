@@ -34,12 +34,12 @@ class Chunks:
             self._begun.add(index)
             delta = {"role": "assistant", "content": "", **delta}
         elif logprobs is None and len(delta) == 1 and "content" in delta:
-            before, behind = self._around_text(index)
+            before, behind = self.around_text(index)
             return before + orjson.dumps(delta["content"]) + behind
         return self._frame([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}])
 
-    def _around_text(self, index: int) -> tuple[bytes, bytes]:
-        """What stands around a piece of text in its frame, written once: most frames differ in nothing else."""
+    def around_text(self, index: int = 0) -> tuple[bytes, bytes]:
+        """What stands around a further piece of text, as JSON, in its frame: most frames differ in nothing else."""
         of = (self.id, self.model, self.extra)
         if of != self._around_of:
             self._around, self._around_of = {}, (self.id, self.model, self.extra.copy())
@@ -72,6 +72,15 @@ class Chunks:
             **(more or {}),
         }
         return sse.encode(orjson.dumps(chunk))
+
+
+def rewritten(literal: bytes) -> tuple[str, bytes]:
+    """The text of a JSON string and the string as it stands in our frames, both of them without quotes around.
+
+    Raises ValueError for what is no JSON string.
+    """
+    text: str = orjson.loads(b'"' + literal + b'"')
+    return text, orjson.dumps(text)[1:-1]
 
 
 def tool_call_start(index: int, id: str, name: str, arguments: str = "") -> Json:

@@ -1,6 +1,7 @@
 """Anthropic's answers, streams, usage and errors, on recorded exchanges."""
 
 import json
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,116 @@ def test_any_bytes_give_chunks_or_an_error_of_ours(pieces: list[bytes]) -> None:
             for frame in decoder.feed(piece):
                 ChatCompletionChunk.model_validate(orjson.loads(frame[5:]))
         decoder.close()
+
+
+class _Parses(anthropic.Decoder):
+    """Tells no event at a glance."""
+
+    def _more_text(self, rest: bytes) -> bytes | None:
+        return None
+
+
+def _event(type: str, **more: Any) -> bytes:
+    return f"event: {type}\ndata: ".encode() + orjson.dumps({"type": type, **more}) + b"\n\n"
+
+
+_CITED = {"type": "citations_delta", "citation": {"type": "page_location", "cited_text": "x"}}
+_BESIDE = [
+    _event("ping"),
+    _event("content_block_start", index=1, content_block={"type": "thinking", "thinking": "", "signature": "s"}),
+    _event("content_block_start", index=1, content_block={"type": "text", "text": "said"}),
+    _event("content_block_delta", index=0, delta=_CITED),
+    _event("content_block_stop", index=0),
+    _event("content_block_stop", index=1),
+    _event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 12}),
+    _event("message_stop"),
+    _event("error", error={"type": "overloaded_error", "message": "Overloaded"}),
+    b": comment\n\n",
+    b"\n",
+    b"data: ",
+    b"data: {\n\n",
+]
+_TEXTS = ["a", "", 'said "so" \\', "\\", "\n", "é", "\u2028", "\u200d", "\0", "\x7f", "\U0001f600", '"}}', "\\u0041"]
+_OTHERS = [
+    b"",
+    b'"',
+    b"\\",
+    b'\\"',
+    b"\n",
+    b"\r",
+    b"\xff",
+    b"\xed\xa0\xbd",
+    b"\0",
+    b"\\ud83d",
+    b"}",
+    b" ",
+    b"\n\n",
+    b',"x":1',
+]
+
+
+@st.composite
+def _pieces_of_text(draw: st.DrawFn) -> bytes:
+    """A piece of text as Anthropic sends it, or one that only looks so: a few of its bytes are others, or missing."""
+    delta = {"type": "text_delta", "text": draw(st.text(max_size=4) | st.sampled_from(_TEXTS))}
+    event = {"type": "content_block_delta", "index": draw(st.sampled_from([0, 0, 0, 1, 2])), "delta": delta}
+    told = json.dumps(event, separators=(",", ":"), ensure_ascii=draw(st.booleans())).encode()
+    told = b"event: content_block_delta\ndata: " + told[:-1] + b" " * draw(st.integers(0, 40)) + b"}\n\n"
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return told.replace(b"\n", draw(st.sampled_from([b"\r\n", b"\r"])))
+    if kind < 6:
+        return told
+    at = draw(st.integers(0, len(told)) | st.integers(told.rindex(b":"), len(told)) | st.just(told.rindex(b":") + 2))
+    return told[:at] + draw(st.sampled_from(_OTHERS)) + told[at + draw(st.integers(0, 2)) :]
+
+
+def _told_as_parsed(told: list[bytes], cuts: list[int]) -> None:
+    """That what is told at a glance is what parsing tells; `told` comes an event a read, save for `cuts`.
+
+    A read may end within an event (a positive cut is a place in the stream) or hold two (a negative one: an event's).
+    """
+
+    def heard(make: type[anthropic.Decoder]) -> tuple[Any, ...]:
+        decoder, frames, failed = make(ASKED, 1, "r"), list[list[bytes]](), ""
+        try:
+            frames += [decoder.feed(stream[start:end]) for start, end in pairwise(sorted(edges))]
+            frames.append(decoder.close())
+        except LLMError as error:
+            failed = error.message
+        return frames, failed, decoder.usage, decoder.output_bytes, decoder.started, decoder.done, decoder.remember
+
+    thought = {"type": "thinking", "thinking": "", "signature": "s"}
+    begun = [
+        _event("message_start", message=START["message"]),
+        _event("content_block_start", index=1, content_block=thought),
+        _event("content_block_stop", index=1),
+        _event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+    ]
+    all_told = [b"".join(begun), *told, _event("content_block_stop", index=0), _event("message_stop")]
+    stream, ends = b"".join(all_told), list(accumulate(map(len, all_told)))
+    edges = {0, *ends} - {ends[-cut] for cut in cuts if 0 < -cut < len(ends)} | {len(stream)}
+    edges |= {cut for cut in cuts if 0 < cut < len(stream)}
+    assert heard(anthropic.Decoder) == heard(_Parses)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(st.one_of(*[_pieces_of_text()] * 5, st.sampled_from(_BESIDE)), min_size=4, max_size=12),
+    st.lists(st.integers(-9, 2500), max_size=3),
+)
+def test_pieces_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes], cuts: list[int]) -> None:
+    _told_as_parsed(told, cuts)
+
+
+@pytest.mark.parametrize("cut", [0, -2, -3, -4])
+@pytest.mark.parametrize(
+    "other", [*(b'"a' + other + b'"' for other in _OTHERS), b'"a",1', b'"a"}', b'"a"} ', b"7", b'"']
+)
+def test_an_event_that_only_looks_like_a_piece_of_text(other: bytes, cut: int) -> None:
+    piece = _event("content_block_delta", index=0, delta=HELLO["delta"])
+    for between in (piece.replace(b'"Hello"', other), *_BESIDE):
+        _told_as_parsed([piece, piece, piece.replace(b'"Hello"', other), between, piece, piece], [cut])
 
 
 _JSON = st.recursive(

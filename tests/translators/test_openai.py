@@ -396,7 +396,8 @@ def test_frames_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes]
         pieces = [stream[start:end] for start, end in pairwise(sorted(edges))]
         heard = _heard(openai.Decoder, pieces)
         assert heard == _heard(_Parses, pieces)
-        assert heard[:3] == by_bytes[:3]  # what escapes count for depends on the cut
+        assert heard[:2] == by_bytes[:2]
+        assert heard[2] == by_bytes[2] or heard[1]  # behind an error, what comes in the same bytes is still heard
 
 
 class _Parses(openai.Decoder):
@@ -406,7 +407,7 @@ class _Parses(openai.Decoder):
         return False
 
 
-def _heard(make: type[openai.Decoder], pieces: list[bytes]) -> tuple[bytes, Usage, str, int]:
+def _heard(make: type[openai.Decoder], pieces: list[bytes]) -> tuple[bytes, str, Usage, int]:
     decoder, frames, failed = make(Context(), 0, "r"), list[bytes](), ""
     try:
         for each in pieces:
@@ -414,7 +415,7 @@ def _heard(make: type[openai.Decoder], pieces: list[bytes]) -> tuple[bytes, Usag
         frames += decoder.close()
     except LLMError as error:
         failed = error.message
-    return b"".join(frames), decoder.usage, failed, decoder.output_bytes
+    return b"".join(frames), failed, decoder.usage, decoder.output_bytes
 
 
 @given(
