@@ -472,7 +472,7 @@ def _join(message: Json, delta: Json) -> None:
         elif isinstance(old, dict) and isinstance(value, dict):
             _join(old, value)
         elif isinstance(old, list) and isinstance(value, list):
-            for entry in value:
+            for entry in [*value]:  # it may be the same list, where a candidate comes twice
                 place = _dict(entry).get("index")
                 same = next((each for each in old if place is not None and _dict(each).get("index") == place), None)
                 if same is None:

@@ -515,3 +515,10 @@ def test_text_alone_is_read_as_any_other_answer(said: dict[str, Any]) -> None:
 
 def test_a_usual_answer_is_text_alone() -> None:
     assert gemini_answer._text_alone(json.loads(answers.whole("gemini"))) is not None
+
+
+def test_a_candidate_that_comes_twice_is_read_to_its_end() -> None:
+    twice = {"index": 0, "content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}
+    grounding = {"webSearchQueries": ["q"], "groundingChunks": [{"web": {"uri": "https://h"}}]}
+    told, _ = whole({**twice, "groundingMetadata": grounding}, twice)
+    assert told["choices"][0]["message"]["content"] == "aa"
