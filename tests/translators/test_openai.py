@@ -472,9 +472,9 @@ _PART: st.SearchStrategy[Any] = st.sampled_from(
 _ANSWER = st.fixed_dictionaries(
     {
         "choices": st.lists(
-            st.dictionaries(st.sampled_from(["message", "error", "finish_reason", "index"]), _PART), max_size=2
+            st.dictionaries(st.sampled_from(["message", "error", "finish_reason", "index"]), _PART) | _PART, max_size=2
         )
-        | st.none()
+        | _PART
     },
     optional=dict.fromkeys(("error", "object", "x_groq", "usage"), _PART),
 )
