@@ -14,6 +14,7 @@ Sources: google-genai 3.4, types.FinishReason, types.Part, types.GenerateContent
 """
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -105,6 +106,11 @@ class _Candidate:
         reason = candidate.get("finishReason")
         if reason:
             self.finish = _FINISH_NUMBERS.get(reason, str(reason)) if isinstance(reason, int) else str(reason)
+
+    def carry_on(self, text: str) -> None:
+        """More text, whose deltas were made already."""
+        self._text.append(text)
+        self.bytes += len(text.encode())
 
     def _keep(self, candidate: Json) -> None:
         for field in _KEPT:
@@ -265,8 +271,19 @@ class _Candidate:
         }
 
 
+_BACKSLASH = 0x5C
+_TEXT = re.compile(rb'"text": ?"((?:[^"\\]|\\.)+)"')
+_COUNTED = re.compile(rb'"candidatesTokenCount": ?(?=[1-9])')
+_COUNTS = re.compile(rb'[1-9][0-9]{0,8}(, ?"totalTokenCount": ?)[1-9][0-9]{0,8}')  # never 0: `later` takes the last
+_PROBE = {"candidatesTokenCount": 999_999_999, "totalTokenCount": 999_999_999}
+
+
 class Decoder:
-    """Gemini's stream, as server-sent events or as one JSON array, in OpenAI's frames."""
+    """Gemini's stream, as server-sent events or as one JSON array, in OpenAI's frames.
+
+    An event that comes alone and is the one before it over again, save for its text and its counts of tokens, is not
+    parsed: the text is put into its frame as it stands, and the last counts are read when they are asked for.
+    """
 
     def __init__(self, context: Context, created: int, request_id: str) -> None:
         self.started = False
@@ -282,9 +299,21 @@ class Decoder:
         self._usage: Json = {}
         self._blocked: Json = {}  # promptFeedback
         self._failed: LLMError | None = None
+        self._before = b""  # what stood before the text of the last event, if the next may be like it
+        self._behind = b""  # what stood behind it
+        self._before_counts = self._behind_counts = b""  # and within that, around the counts
+        self._frame_before = self._frame_behind = b""  # what stands around a text in its frame
+        self._speaker: _Candidate | None = None  # the last that was read
+        self._texts: list[str] = []  # what it has still to hear of
+        self._unread = False  # the counts in `_behind` were not read yet
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for an error in the stream or for what is no JSON."""
+        rest = data.removeprefix(self._before)
+        if rest is not data and (frame := self._more_text(rest)) is not None:
+            return [frame]
+        self._catch_up()
+        self._before = b""
         if self._failed is not None:
             raise self._failed
         if self._events is None:
@@ -293,17 +322,81 @@ class Decoder:
                 return []
             self._events = json_array.Decoder() if data[:1] in (b"[", b"{") else sse.Decoder()
         frames: list[bytes] = []
+        chunk: Json = {}
         try:
             for event in self._events.feed(data):
                 payload = event.data if isinstance(event, sse.Event) else event
                 if payload.strip() != b"[DONE]":
-                    self._read(_parsed(payload), frames)
+                    chunk = _parsed(payload)
+                    self._read(chunk, frames)
         except LLMError as failure:
             self._failed = failure
             if not frames:  # what came before it in the same bytes goes out first
                 raise
         self.started = self.started or bool(frames)
+        if len(frames) == 1 and _is_text(chunk):
+            self._learn(data, chunk)
         return frames
+
+    def _learn(self, data: bytes, chunk: Json) -> None:
+        """Take `data` for the pattern of what comes, if it is `chunk` alone: all but its text and its counts.
+
+        That they stand where they seem to is proved by parsing it with others in their places.
+        """
+        place = _TEXT.search(data)
+        if place is None or not data.startswith(b"data: ") or not data.endswith((b"\n\n", b"\r\n\r\n")):
+            return
+        before, behind = data[: place.start(1)], data[place.end(1) + 1 :]
+        chunk["candidates"][0]["content"]["parts"][0]["text"] = ""
+        before_counts = behind_counts = counts = b""
+        if (counted := _COUNTED.search(behind)) and (found := _COUNTS.match(behind, counted.end())):
+            before_counts, behind_counts = behind[: found.start()], behind[found.end() :]
+            counts = b"999999999" + found[1] + b"999999999"
+            chunk["usageMetadata"] = _dict(chunk.get("usageMetadata")) | _PROBE
+        try:
+            probe = orjson.loads(before[6:] + b'"' + (before_counts + counts + behind_counts if counts else behind))
+        except orjson.JSONDecodeError:
+            return
+        if probe == chunk and self._chunks is not None and self._speaker is not None:
+            self._before, self._behind = before, behind
+            self._before_counts, self._behind_counts = before_counts, behind_counts
+            frame_before, frame_behind = self._chunks.around_text(self._speaker.index)
+            self._frame_before, self._frame_behind = frame_before + b'"', b'"' + frame_behind
+
+    def _more_text(self, rest: bytes) -> bytes | None:
+        """The frame of an event like the last, of which `rest` is the JSON from its text on; None if it is not."""
+        literal, quote, behind = rest.partition(b'"')
+        while quote and literal and literal[-1] == _BACKSLASH:
+            more, quote, behind = behind.partition(b'"')
+            literal += b'"' + more
+        if behind != self._behind:
+            counted = behind.removeprefix(self._before_counts)
+            counts = counted.removesuffix(self._behind_counts)
+            if counted is behind or counts is counted or _COUNTS.fullmatch(counts) is None:
+                return None
+        try:
+            text = literal.decode()
+            if not text.isprintable() or _BACKSLASH in literal:
+                text, literal = completion.rewritten(literal)
+        except ValueError:
+            return None
+        if not text:
+            return None
+        self._behind, self._unread = behind, True
+        self._texts.append(text)
+        self.output_bytes += len(text.encode())
+        return self._frame_before + literal + self._frame_behind
+
+    def _catch_up(self) -> None:
+        """Read what was told at a glance."""
+        if self._unread:
+            self._unread = False
+            self._usage = later(
+                self._usage, _dict(_parsed(self._before[6:] + b'"' + self._behind).get("usageMetadata"))
+            )
+        if self._texts and self._speaker is not None:
+            self._speaker.carry_on("".join(self._texts))
+            self._texts.clear()
 
     def _read(self, chunk: Json, frames: list[bytes]) -> None:
         if self._chunks is None:
@@ -314,6 +407,7 @@ class Decoder:
         if tier := service_tier(self._usage):
             self._chunks.extra = {"service_tier": tier}
         for candidate, said in _candidates(chunk, self._candidates, self._context, self._request_id):
+            self._speaker = candidate
             logprobs = _logprobs(_dict(said["logprobsResult"])) if "logprobsResult" in said else None
             for delta in candidate.read(said):
                 frames.append(self._chunks.delta(delta, candidate.index, logprobs))
@@ -325,6 +419,7 @@ class Decoder:
     @property
     def usage(self) -> Usage:
         """What is known so far."""
+        self._catch_up()
         return usage_of(self._usage, *_searches(self._candidates))
 
     def close(self) -> list[bytes]:
@@ -454,6 +549,14 @@ def _candidates(
 
 
 MAX_CANDIDATES = 128
+
+
+def _is_text(chunk: Json) -> bool:
+    """Whether `chunk` says a piece of one candidate's text and nothing else, save for what may be said twice."""
+    match chunk.get("candidates"):
+        case [{"content": {"parts": [{"text": str(), **more}]}, **beside}] if not more:
+            return all(name == "index" or value in (None, [], {}) for name, value in beside.items())
+    return False
 
 
 def _block(feedback: Json) -> tuple[Json, str]:

@@ -1,8 +1,10 @@
 import base64
 import json
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import Any
 
+import orjson
 import pytest
 from google.genai import types
 from hypothesis import given, settings
@@ -447,6 +449,148 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4),
     max_leaves=20,
 )
+
+
+class _Parses(gemini_answer.Decoder):
+    """Tells no event at a glance."""
+
+    def _more_text(self, rest: bytes) -> bytes | None:
+        return None
+
+
+def _of_text(
+    text: str = "a", counts: int | None = 3, total: Any = 9, tight: bool = False, end: bytes = b"\r\n\r\n", **more: Any
+) -> bytes:
+    usage: Json = {"promptTokenCount": 5, **({} if counts is None else {"candidatesTokenCount": counts})}
+    usage |= {
+        "totalTokenCount": total,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 5}],
+        "trafficType": "ON_DEMAND",
+    }
+    candidate = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0, **more}
+    told = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5", "responseId": "r"}
+    return b"data: " + json.dumps(told, separators=(",", ":") if tight else (",", ": ")).encode() + end
+
+
+_PIECE = _of_text()
+_ALIKE = [
+    *(
+        _PIECE.replace(b'"a"', b'"a' + other + b'"')
+        for other in (b"\0", b"\n", b"\r", b"\xff", b"\xed\xa0\xbd", b"\\ud83d", b"\\")
+    ),
+    *(
+        _PIECE.replace(b'"a"', b'"' + other + b'"')
+        for other in (b"", b"\\", b"\\\\", b'\\"', b"\\n", b"\xc3\xa9", b'a","thought":true,"x":"')
+    ),
+    *(
+        _PIECE.replace(b": 3", b": " + other)
+        for other in (b"0", b"03", b"-3", b"3.0", b"3.5", b"3e9", b"1000000000", b"999999999", b'"3"', b"")
+    ),
+    *(
+        _PIECE.replace(b": 9", b": " + other)
+        for other in (b"0", b"9999999999", b"null", b"8}", b'8,"totalTokenCount": 7', b'8,"serviceTier": "flex"')
+    ),
+    _of_text("b", 0),
+    _of_text("b", None),
+    _of_text("b", total=None),
+    _of_text("b", 4, 10),
+    _of_text("b", finishReason="STOP"),
+    _of_text("b", groundingMetadata={}),
+    _of_text("b", groundingMetadata={"webSearchQueries": ["q"]}),
+    _of_text("b", index=1),
+    _of_text("b", tight=True),
+    _of_text("b", end=b"\n\n"),
+    _of_text("b", end=b"\n\r\n"),
+    _PIECE.replace(b"}]", b'},{"text": "c"}]', 1),
+    _PIECE.replace(b'"a"', b'"a", "thought": true'),
+    _PIECE.replace(b'"gemini-2.5"', b'"gemini-2.6"'),
+    _PIECE + b"data: ",
+    _PIECE + b": \r\n\r\n",
+    _PIECE.replace(b"data: ", b"data: {}"),
+    _PIECE.replace(b",", b",\r\n", 1),
+    _of_text("b", logprobsResult={"chosenCandidates": [{"token": "b", "logProbability": -0.1}]}),
+    _PIECE[: _PIECE.index(b',"promptTokensDetails"')],  # as far as its counts, and what is behind them alone
+    _PIECE.replace(_PIECE[_PIECE.index(b'}],"role') : _PIECE.index(b'3,"totalTokenCount"')], b""),
+    _PIECE.replace(b'{"candidates"', b'{"x": {"text": "y"}, "candidates"'),
+    _PIECE.replace(b'"responseId"', b'"candidates": [{"content": {"parts": [{"text": "z"}]}}], "responseId"'),
+    _PIECE.replace(b'"usageMetadata"', b'"x": {"candidatesTokenCount": 8, "totalTokenCount": 8}, "usageMetadata"'),
+    _PIECE.replace(b'"promptTokensDetails"', b'"candidatesTokenCount": 8, "promptTokensDetails"'),
+    _PIECE + b" ",
+    b"data: [DONE]\r\n\r\n",
+    events({"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}),
+]
+
+
+def _told_as_parsed(told: list[bytes], cuts: list[int]) -> None:
+    """That what is told at a glance is what parsing tells; `told` comes an event a read, save for `cuts`.
+
+    A read may end within an event (a positive cut is a place in the stream) or hold two (a negative one: an event's).
+    Usage is looked at after each read, after every third, and not before the end.
+    """
+
+    def heard(make: type[gemini_answer.Decoder], looks: int) -> list[Any]:
+        decoder, found = make(Context("m", include_usage=True), 7, "req"), list[Any]()
+        try:
+            for at, (start, end) in enumerate(pairwise(sorted(edges))):
+                found.append((decoder.feed(stream[start:end]), decoder.output_bytes, decoder.started))
+                found.append(decoder.usage if at % looks == 0 else None)
+            found.append(decoder.close())
+        except LLMError as error:
+            found.append(error.message)
+        return [*found, decoder.usage, decoder.output_bytes, decoder.remember]
+
+    signed = events(parts({"text": "", "thoughtSignature": "VGV4dA=="}, finishReason="STOP"))
+    told = [*told, signed]
+    stream, ends = b"".join(told), list(accumulate(map(len, told)))
+    edges = {0, *ends} - {ends[-cut] for cut in cuts if 0 < -cut < len(ends)} | {len(stream)}
+    edges |= {cut for cut in cuts if 0 < cut < len(stream)}
+    for looks in (1, 3, 10**9):
+        assert heard(gemini_answer.Decoder, looks) == heard(_Parses, looks)
+
+
+@st.composite
+def _pieces_of_text(draw: st.DrawFn) -> bytes:
+    """A piece of text as Google sends it, or one that only looks so: a few of its bytes are others, or missing."""
+    said = draw(st.text(max_size=4) | st.sampled_from(["a", 'said "so"', "\\", "\n", "\u2028", "\x7f", "\U0001f600"]))
+    told = _of_text(
+        said, draw(st.integers(1, 200)), draw(st.integers(1, 10**9)), tight=draw(st.sampled_from([False] * 9 + [True]))
+    )
+    if draw(st.integers(0, 9)) < 7:
+        return told
+    at = draw(st.integers(0, len(told)) | st.integers(told.index(b"text"), len(told)))
+    other = draw(
+        st.sampled_from(
+            [b"", b'"', b"\\", b'\\"', b"\n", b"\r", b"\xff", b"\0", b"}", b" ", b"0", b"7", b".5", b',"x":1']
+        )
+    )
+    return told[:at] + other + told[at + draw(st.integers(0, 2)) :]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.one_of(*[_pieces_of_text()] * 5, st.sampled_from(_ALIKE)), min_size=4, max_size=12),
+    st.lists(st.integers(-9, 3000), max_size=3),
+)
+def test_pieces_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes], cuts: list[int]) -> None:
+    _told_as_parsed(told, cuts)
+
+
+@pytest.mark.parametrize("cut", [0, -1, -2, -3])
+@pytest.mark.parametrize("alike", _ALIKE)
+def test_an_event_that_only_looks_like_a_piece_of_text(alike: bytes, cut: int) -> None:
+    for first in (_PIECE, alike.replace(b'"a"', b'"b"')):
+        _told_as_parsed([first, first, _of_text("b", 4, 10), alike, _of_text("c", 5, 11), alike, _PIECE], [cut])
+
+
+def test_a_piece_like_the_last_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = gemini_answer.Decoder(CONTEXT, 7, "req")
+    decoder.feed(_of_text("a", 1, 6))
+    decoder.feed(_of_text("b", 2, 7))
+    monkeypatch.setattr(decoder, "_events", None)
+    for at, text in enumerate(["c", "\u00e9\n", 'said "so"']):
+        (frame,) = decoder.feed(_of_text(text, 3 + at, 8 + at))
+        assert orjson.loads(frame[5:])["choices"][0]["delta"] == {"content": text}
+    assert (decoder.usage.output_tokens, decoder.output_bytes) == (5, 2 + 1 + 3 + 9)
 
 
 @settings(deadline=None)
