@@ -390,14 +390,44 @@ def _alike(draw: st.DrawFn) -> bytes:
 def test_frames_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes], cuts: list[int]) -> None:
     told = [frame(piece("begun"), **PADDED), *told]
     stream = b"".join(told)
-    by_bytes = _heard(openai.Decoder, [bytes([byte]) for byte in stream])
     ends = {*accumulate(map(len, told)), *(cut for cut in cuts if cut < len(stream)), 0}  # mostly an event each
     for edges in (ends, ends - {len(told[0])} | {len(stream)}):
         pieces = [stream[start:end] for start, end in pairwise(sorted(edges))]
-        heard = _heard(openai.Decoder, pieces)
-        assert heard == _heard(_Parses, pieces)
-        assert heard[:2] == by_bytes[:2]
-        assert heard[2] == by_bytes[2] or heard[1]  # behind an error, what comes in the same bytes is still heard
+        assert _heard(openai.Decoder, pieces) == _heard(_Parses, pieces)
+
+
+@given(st.lists(st.sampled_from(VARIED), max_size=12))
+def test_frames_that_come_one_by_one_are_read_as_any(told: list[bytes]) -> None:
+    told = [frame(piece("begun"), **PADDED), *told]
+    by_bytes = [bytes([byte]) for byte in b"".join(told)]
+    assert _heard(openai.Decoder, told) == _heard(openai.Decoder, by_bytes)
+
+
+_PIECE = frame(piece("a"), **PADDED)
+_ALIKE = [
+    *(
+        _PIECE.replace(b'"a"', b'"a' + other + b'"')
+        for other in (b"\n", b"\r", b"\\", b"\\\\", b'\\"', b'","x":"', b"\xff")
+    ),
+    *(_PIECE.replace(b"aB3", other) for other in (b"", b"a b", b"a\n", b"a\r\n", b"a\\", b'a\\"b', b'a","x":"y')),
+    *(_PIECE[: _PIECE.index(b"aB3") + size] for size in (0, 3, 4, 5, 6)),
+    _PIECE.replace(b',"usage":null,"obfuscation":"', b""),
+    _PIECE.replace(b'},"finish_reason":null}],"usage":null,"obfuscation":"', b""),
+    frame(piece("a")),
+    frame(piece("a"))[:-3],
+    *VARIED,
+    b"data: ",
+    b"data: [DONE]\n\n",
+]
+
+
+@pytest.mark.parametrize("together", [0, 2, 3, 4])
+@pytest.mark.parametrize("alike", _ALIKE)
+def test_a_frame_that_only_looks_like_one_of_text(alike: bytes, together: int) -> None:
+    for other in (_PIECE, frame(piece("b"))):
+        told = [_PIECE, other, other, alike, other, other, alike, _PIECE]
+        pieces = [*told[:together], b"".join(told[together : together + 2]), *told[together + 2 :]]
+        assert _heard(openai.Decoder, pieces) == _heard(_Parses, pieces)
 
 
 class _Parses(openai.Decoder):
