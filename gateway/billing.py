@@ -135,7 +135,10 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
         missing = ceil(text_bytes / course.bytes_per_token) - usage.completion_tokens
         if missing > 0:
             changes["output_tokens"], guessed = usage.output_tokens + missing, True
-    return (replace(usage, **changes) if changes else usage), guessed
+    if not changes:
+        return usage, guessed
+    # nothing was counted yet, as at most checkpoints of a stream: a third of the time
+    return Usage(**changes) if usage == NOTHING else replace(usage, **changes), guessed
 
 
 def _believed(course: Course, usage: Usage) -> bool:
