@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -46,42 +46,51 @@ class Owed(NamedTuple):
     row: str
 
 
-@dataclass(slots=True)
 class Course:
     """How one request has gone so far. The bill is made from it at any ending, so it is current at all times."""
 
-    request_id: str
-    created: int  # Unix seconds
-    chat: Json
-    targets: tuple[Target, ...]
-    limits: Mapping[str, int] = field(default_factory=dict)  # by target: the answer's length, where the hold bounds it
-    attempts: int = 0
+    attempts = 0
     target: Target | None = None  # the one that is being tried, or answered
     ready: UpstreamRequest | None = None  # for the first target, as `prepare` made it
     sent: UpstreamRequest | None = None
-    on_its_way: bool = False  # the request has been written to the provider
-    accepted: bool = False  # the provider answered 2xx
+    on_its_way = False  # the request has been written to the provider
+    accepted = False  # the provider answered 2xx
     reported: Usage | None = None  # what it said it used, in an answer that was none
-    broke_off: bool = False  # it was at work, and will bill what it did, when it or we went away
+    broke_off = False  # it was at work, and will bill what it did, when it or we went away
     reply: Reply | None = None
     decoder: Decoder | None = None
     answer: Answer | None = None
-    frames: list[bytes] = field(default_factory=list)  # what of a stream has been decoded and not sent
-    ended: bool = False  # the stream is at its end
-    upstream_s: float = 0.0  # spent waiting for providers
-    started: float = 0.0  # time.perf_counter() when the request came
-    first_byte: float | None = None  # the same clock, at the first content
-    remembered: Mapping[str, Any] = field(default_factory=dict)  # signed reasoning of earlier turns, by name
-    end_user: str | None = None  # whom the caller says it is for
-    tags: tuple[str, ...] = ()
+    ended = False  # the stream is at its end
+    upstream_s = 0.0  # spent waiting for providers
+    first_byte: float | None = None  # time.perf_counter() at the first content
     lanes: "tuple[Course, ...]" = ()  # one for each of `n` choices, where each takes a call of its own
-    past: list[Owed] = field(default_factory=list)  # of attempts that failed and are billed all the same
-    bytes_per_token: float = BYTES_PER_TOKEN  # of the answer, for estimates
+    past: tuple[Owed, ...] = ()  # of attempts that failed and are billed all the same
+    bytes_per_token = BYTES_PER_TOKEN  # of the answer, for estimates
     failure: LLMError | None = None  # the last that was noted
-    abandoned: bool = False  # the client is gone, and this is read on for its usage alone
-    ended_by: str = ""  # why a stream was ended here
+    abandoned = False  # the client is gone, and this is read on for its usage alone
+    ended_by = ""  # why a stream was ended here
     prompt_guess: int | None = None  # tokens, once somebody has needed to guess
-    last_frame: bytes = b""  # of a stream that may have to be ended by us: the last with a choice
+    last_frame = b""  # of a stream that may have to be ended by us: the last with a choice
+
+    def __init__(
+        self,
+        request_id: str,
+        created: int,
+        chat: Json,
+        targets: tuple[Target, ...],
+        limits: Mapping[str, int] = NONE,
+        *,
+        started: float = 0.0,
+        remembered: Mapping[str, Any] = NONE,
+        end_user: str | None = None,
+        tags: tuple[str, ...] = (),
+    ) -> None:
+        self.request_id, self.created, self.chat, self.targets = request_id, created, chat, targets  # Unix seconds
+        self.limits = limits  # by target: the answer's length, where the hold bounds it
+        self.started = started  # time.perf_counter() when the request came
+        self.remembered = remembered  # signed reasoning of earlier turns, by name
+        self.end_user, self.tags = end_user, tags  # whom the caller says it is for
+        self.frames: list[bytes] = []  # what of a stream has been decoded and not sent
 
     def written(self) -> None:
         """The request is on its way."""
@@ -241,7 +250,7 @@ async def _attempts_at_once(
     """
     apart = replace(sent, context=replace(sent.context, include_usage=False))
     ids = choices.request_ids(course.request_id, count)
-    course.lanes = tuple(Course(id, course.created, course.chat, (target,), sent=apart) for id in ids)
+    course.lanes = tuple(Course(id, course.created, course.chat, (target,)) for id in ids)
     begun = time.perf_counter()
     try:
         ended = await asyncio.gather(
@@ -260,6 +269,7 @@ async def _attempts_at_once(
 
 
 async def _in_lane(gateway: Gateway, lane: Course, target: Target, sent: UpstreamRequest) -> None:
+    lane.sent = sent
     try:
         await _attempt(gateway, lane, target, sent)
     except LLMError as failure:

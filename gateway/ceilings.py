@@ -13,8 +13,9 @@ from gateway.prices.estimate import (
     search_bound,
     special_rates,
     text_alone,
+    text_bound,
 )
-from gateway.prices.pricing import Extras, Price, Slope, Unpriced, slope
+from gateway.prices.pricing import PLAIN, Extras, Price, Slope, Unpriced, slope
 from gateway.routing import Target
 from translators.errors import LLMError
 from translators.exchange import Json
@@ -101,10 +102,11 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool) -> Quote:
     asked = asked_length(chat)
     apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
     length, at_s = asked or facts.max_output_tokens, time.time()
-    tokens = input_bound(chat, body_bytes, facts) * apart
     if plain:
-        extras, predicted = Extras(chat.get("service_tier"), calls=apart), 0
+        tokens, predicted = text_bound(chat, body_bytes, facts) * apart, 0
+        extras = Extras(chat.get("service_tier"), PLAIN.special, apart)
     else:
+        tokens = input_bound(chat, body_bytes, facts) * apart
         predicted = prediction_bound(chat) * apart
         extras = Extras(
             chat.get("service_tier"),
@@ -117,18 +119,8 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool) -> Quote:
         bound = None if target.price is None else slope(target.price, tokens, at_s, extras)
     except Unpriced:
         bound = None
-    return Quote(
-        target=target,
-        price=target.price,
-        input_tokens=tokens,
-        output_tokens=length or LONGEST_OUTPUT_TOKENS,
-        choices=chat.get("n") or 1,
-        predicted_tokens=predicted,
-        said=length is not None,
-        at_s=at_s,
-        extras=extras,
-        slope=bound,
-    )
+    longest, choices = length or LONGEST_OUTPUT_TOKENS, chat.get("n") or 1
+    return Quote(target, target.price, tokens, longest, choices, predicted, length is not None, at_s, extras, bound)
 
 
 def asked_length(chat: Json) -> int | None:
@@ -151,20 +143,21 @@ def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int, prompt
     `prompt_tokens` is what the prompt probably comes to, for limits on tokens.
     """
     said = asked_length(chat)
-    output_tokens = min(said or usual_output_tokens, max([quote.output_tokens for quote in found]))
-    least = usual = most = 0
+    longest = least = usual = most = 0
     for quote in found:
-        longest = quote.output_tokens
-        least = max(least, quote.nanousd(min(LEAST_OUTPUT_TOKENS, longest)))
-        usual = max(usual, quote.nanousd(min(usual_output_tokens, longest)))
-        most = max(most, quote.nanousd(longest))
+        length, nanousd = quote.output_tokens, quote.nanousd
+        whole = nanousd(length)
+        longest, most = max(longest, length), max(most, whole)
+        usual = max(usual, nanousd(usual_output_tokens) if usual_output_tokens < length else whole)
+        least = max(least, nanousd(LEAST_OUTPUT_TOKENS) if length > LEAST_OUTPUT_TOKENS else whole)
+    output_tokens = min(said or usual_output_tokens, longest)
     return Ceiling(
-        least=min(least, MAX_NANOUSD),
-        usual=min(usual, MAX_NANOUSD),
-        most=min(most, MAX_NANOUSD),
-        whole=said is not None,
-        tokens=prompt_tokens + output_tokens * found[0].choices,
-        least_tokens=prompt_tokens + min(LEAST_OUTPUT_TOKENS, output_tokens),
+        min(least, MAX_NANOUSD),
+        min(usual, MAX_NANOUSD),
+        min(most, MAX_NANOUSD),
+        said is not None,
+        prompt_tokens + output_tokens * found[0].choices,
+        prompt_tokens + min(LEAST_OUTPUT_TOKENS, output_tokens),
     )
 
 

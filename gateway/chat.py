@@ -96,7 +96,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
 
     funds, ending = Funds(gateway, course, quotes, reread), "failed"
     try:
-        with interruptible(receive, lambda: _linger_s(gateway, course), gateway.loop) as interruption:
+        with interruptible(receive, partial(_linger_s, gateway, course), client.exchange, gateway.loop) as interruption:
             hold = await funds.take(parties)
             hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.past else None
             hold.lost = lambda: interruption.now(LLMError("unavailable", LOST))
@@ -249,7 +249,7 @@ def _headers(course: Course, hold: Hold | None) -> dict[str, str]:
     """What Headgate says of how a request went."""
     headers = {"x-headgate-attempts": str(course.attempts)}
     if hold is not None and hold.levels:
-        headers |= rate_headers(hold.meters, hold.levels)
+        headers |= rate_headers(hold.told, hold.meters, hold.levels)
     if course.target is not None:
         headers["x-headgate-target"] = course.target.name
     dropped = [drop.feature for drop in course.sent.dropped] if course.sent is not None else []

@@ -1,6 +1,7 @@
 """The caller's end of the connection: what goes out, in OpenAI's shapes, over raw ASGI."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from math import ceil
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ class Client:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._exchange = exchange = exchange_of(send)
+        self.exchange = exchange = exchange_of(send)
         self._write = None if exchange is None else exchange.write
         self._request_id = request_id
         self._unsent: list[bytes] = []  # of a stream: the client has not read what is before it
@@ -63,8 +64,8 @@ class Client:
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A response in one piece."""
-        head = None if self._exchange is None else self._lines(headers)
-        if self._exchange is not None and head is not None and self._exchange.answer(status, head, body):
+        head = None if self.exchange is None else self._lines(headers)
+        if self.exchange is not None and head is not None and self.exchange.answer(status, head, body):
             self.begun = True
             return
         await self.start(status, {**JSON, **headers, "content-length": str(len(body))})
@@ -72,11 +73,11 @@ class Client:
 
     def _lines(self, headers: Mapping[str, str]) -> bytes | None:
         """The headers of a whole answer as they stand on the wire; None where one of them cannot stand there."""
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+        form, breaks = _form(tuple(headers))
+        lines = form % (self._request_id, *headers.values())
+        if lines.count("\n") != breaks or lines.count("\r") != breaks or "\0" in lines:
             return None
-        head = f"content-type: application/json\r\nx-request-id: {self._request_id}\r\n{lines}"
-        return head.encode("latin-1", errors="replace")
+        return lines.encode("latin-1", errors="replace")
 
     async def error(self, error: LLMError) -> None:
         """Say what went wrong: with a status, or as an event where the 200 is long gone, and then no [DONE]."""
@@ -88,6 +89,13 @@ class Client:
         if error.retry_after_s is not None:
             headers["retry-after"] = f"{min(max(1, ceil(error.retry_after_s)), MAX_RETRY_AFTER_S)}"
         await self.whole(error.status, body, headers)
+
+
+@lru_cache(maxsize=256)
+def _form(names: tuple[str, ...]) -> tuple[str, int]:
+    """The head of a whole answer, to be filled with the request's id and the values of these headers; its lines."""
+    lines = [f"{name.replace('%', '%%')}: %s\r\n" for name in names]
+    return "content-type: application/json\r\nx-request-id: %s\r\n" + "".join(lines), len(names) + 2
 
 
 async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
@@ -105,9 +113,9 @@ async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int)
         size += len(piece)
         if size > limit:
             raise _too_large(limit)
-        pieces.append(piece)
         if not message.get("more_body"):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            return b"".join([*pieces, piece]) if pieces else piece
+        pieces.append(piece)
 
 
 def _too_large(limit: int) -> LLMError:

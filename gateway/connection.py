@@ -252,8 +252,17 @@ class Connection(asyncio.Protocol):
             self._fail("The provider's answer is not HTTP")
         if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
             self._fail("The head of the provider's answer is too large")
-        if self._flow is None or not self._flowed(self._flow):
+        take, waiter, pieces = self._flow, self._waiter, self._pieces
+        if take is None or waiter is None or self.complete or self._error is not None or waiter.done():
             self._wake()
+        elif pieces:
+            piece = pieces.pop() if len(pieces) == 1 and not self._paused else self.take() or b""
+            self._unread, self._deadline = 0, self.loop.time() + self._silence_s
+            try:
+                if not take(piece):
+                    waiter.set_result(False)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the pieces are waited for
+                waiter.set_exception(error)
 
     def eof_received(self) -> None:
         return None  # closes the transport; connection_lost tells the reader
@@ -268,22 +277,6 @@ class Connection(asyncio.Protocol):
             self._completed()  # a body that ends with the connection (RFC 9112, section 6.3)
         self._place.lost(self)
         self._wake()
-
-    def _flowed(self, take: Callable[[bytes], bool]) -> bool:
-        """Whether what was read has gone on its way, or is nothing yet; else whoever waits must see to it."""
-        waiter, pieces = self._waiter, self._pieces
-        if self.complete or self._error is not None or waiter is None or waiter.done():
-            return False
-        if not pieces:
-            return True
-        piece = pieces.pop() if len(pieces) == 1 and not self._paused else self.take() or b""
-        self._unread, self._deadline = 0, self.loop.time() + self._silence_s
-        try:
-            if not take(piece):
-                waiter.set_result(False)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the pieces are waited for
-            waiter.set_exception(error)
-        return True
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -324,8 +317,9 @@ class Connection(asyncio.Protocol):
             if not body:  # b"" is the end
                 return
         self._pieces.append(body)
-        self.received_bytes += len(body)
-        self._unread += len(body)
+        size = len(body)
+        self.received_bytes += size
+        self._unread += size
         if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()

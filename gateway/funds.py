@@ -90,7 +90,7 @@ class Funds:
                 return False
             if isinstance(answer, Refused):
                 return False
-        self._course.past.append(part)
+        self._course.past += (part,)
         return True
 
 

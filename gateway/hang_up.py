@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Message, Receive
 
-from gateway.http1 import exchange_of
+from gateway.http1 import Exchange
 
 
 class HungUp(Exception):
@@ -68,21 +68,23 @@ class interruptible:  # a word of the language here: with interruptible(…)
     """
 
     def __init__(
-        self, receive: Receive, linger_s: Callable[[], float], loop: asyncio.AbstractEventLoop | None = None
+        self,
+        receive: Receive,
+        linger_s: Callable[[], float],
+        exchange: Exchange | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._receive = receive
+        """`exchange`: whose `receive` it is, where that is one of ours. `loop`: the one that runs, for who has it."""
+        self._watch = exchange or _Watch(receive)
         self._linger_s = linger_s
         self._interruption = Interruption(loop or asyncio.get_running_loop())
 
     def __enter__(self) -> Interruption:
-        exchange = exchange_of(self._receive)
-        self._watch = _Watch(self._receive) if exchange is None else exchange
         self._watch.when_gone(self._gone)
         return self._interruption
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._watch.nobody_asks()
-        del self._watch  # it knows `_gone`: as a cycle it would keep all of the request for the garbage collector
+        self._watch.nobody_asks()  # and lets go of `_gone`: a cycle would be left to the garbage collector
         self._interruption.close()
         if (reason := self._interruption.over(error)) is not None:
             raise reason from None

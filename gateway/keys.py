@@ -7,6 +7,7 @@ or revokes holds at once, on every worker. Where nothing is reserved, ask for a 
 import hashlib
 import time
 from collections.abc import Mapping
+from math import inf
 
 from gateway.bounded import keep
 from gateway.ledger.store import Holder, Record, Store, StoreDown
@@ -40,7 +41,7 @@ class Keys:
     def __init__(self, store: Store, offline_key_s: float) -> None:
         self._store = store
         self._offline_key_s = offline_key_s  # for how long a key is believed in while the store is away
-        self._cached: dict[str, tuple[float, Holder]] = {}
+        self._cached: dict[str, tuple[float, Holder, float]] = {}  # until when by our clock, whom, good until when
 
     async def holder(self, headers: Mapping[bytes, bytes], *, fresh: bool = False) -> Holder:
         """Whom the request is from. Raises LLMError("authentication") for no, a wrong, an expired or a revoked key."""
@@ -50,7 +51,7 @@ class Keys:
                 "authentication", "No API key: send yours as `Authorization: Bearer sk-…`", code="missing_api_key"
             )
         name = digest(token)
-        until, holder = self._cached.get(name, (0.0, None))
+        until, holder, good_until_s = self._cached.get(name, (0.0, None, 0.0))
         if holder is None or fresh or until < time.monotonic():
             try:
                 holder = await self._store.holder(name)
@@ -62,9 +63,19 @@ class Keys:
             if holder is None:
                 self._cached.pop(name, None)
                 raise LLMError("authentication", f"The API key {masked(token)} is not known here")
-            keep(self._cached, name, (time.monotonic() + CACHE_S, holder), MAX_CACHED)
-        _check(holder)
+            good_until_s = _good_until_s(holder)
+            keep(self._cached, name, (time.monotonic() + CACHE_S, holder, good_until_s), MAX_CACHED)
+        if time.time() >= good_until_s:
+            _check(holder)
         return holder
+
+
+def _good_until_s(holder: Holder) -> float:
+    """Unix seconds, up to which nothing of it expires; 0 where something was revoked."""
+    if any(record.revoked for record in holder.records):
+        return 0.0
+    ends = [*(record.expires for record in holder.records), holder.token_expires]
+    return min([end for end in ends if end is not None], default=inf)
 
 
 def _check(holder: Holder) -> None:

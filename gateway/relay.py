@@ -42,6 +42,7 @@ class _Passage:
         self._course = course
         self._decoder = course.decoder
         self._client = client
+        self._write = None if client.exchange is None else client.exchange.write  # the shortest way to the client
         self._keepalive_s = keepalive_s
         self._growing = growing
         self._frames: Sequence[bytes] = course.frames  # the last that were written
@@ -83,10 +84,12 @@ class _Passage:
             self._course.ended = True
         self._frames = frames = decoder.feed(data) if data else decoder.close()
         if frames:
-            said, self._murmurs_at = b"".join(frames), None
+            said = frames[0] if len(frames) == 1 else b"".join(frames)
+            self._murmurs_at = None
         else:
             said = self._murmured()
-        if said and not self._client.write(said):
+        client, write = self._client, self._write
+        if said and (write is None or client.behind_bytes or not write(said)) and not client.write(said):
             return False
         return decoder.output_bytes < self._look_bytes and not decoder.done and not self._course.ended
 

@@ -11,7 +11,7 @@ from gateway.alerts import Alerts
 from gateway.deadlines import Deadlines
 from gateway.ledger.lines import Lines
 from gateway.ledger.parties import Dues, Names, Parties, counters
-from gateway.ledger.refusals import refusal
+from gateway.ledger.refusals import Told, refusal
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import (
     Answer,
@@ -65,6 +65,7 @@ class Hold:
     tokens: int = 0
     meters: tuple[Meter, ...] = ()
     levels: tuple[Level, ...] = ()
+    told: Told = ()  # which of the meters the rate headers are about
     offline: bool = False  # the store is away, and nothing is held: the bill goes through the spool
     renewed_s: float = 0.0  # time.monotonic(), as a loop has it, from which its lease runs
     saved_nanousd: int = 0  # at its last checkpoint
@@ -186,8 +187,18 @@ class Ledger:
                 raise
             if isinstance(answer, Granted):
                 return Hold(
-                    *(wish.request_id, wish.parties, wish.names, ask.counters, answer.nanousd, began_s),
-                    *(answer.afford_nanousd, answer.tokens, ask.meters, answer.levels, False, renewed_s),
+                    wish.request_id,
+                    wish.parties,
+                    wish.names,
+                    ask.counters,
+                    answer.nanousd,
+                    began_s,
+                    answer.afford_nanousd,
+                    answer.tokens,
+                    ask.meters,
+                    answer.levels,
+                    dues.told,
+                    renewed_s=renewed_s,
                 )
             if answer.reason == "window":
                 self.synchronise(answer.now_s)

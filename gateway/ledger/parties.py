@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from math import inf
 from typing import NamedTuple
 
+from gateway.ledger.refusals import Told, told
 from gateway.ledger.store import Budget, Counter, Measure, Meter, Record, Standing
 from gateway.ledger.windows import TOTAL, Window, window
 from gateway.prices.price_list import covers
@@ -28,6 +29,7 @@ class Dues(NamedTuple):
 
     counters: tuple[Counter, ...]
     meters: tuple[Meter, ...]
+    told: Told  # which meters the rate headers are about
     since_s: float
     until_s: float
 
@@ -78,7 +80,8 @@ class Parties:
             if now_s < budget.raised_until
         ]
         since_s = max((each.start_s for each in ours if each.end_s), default=-inf)
-        return Dues(ours, meters(self.parties, names), since_s, min([*ends, *raises], default=inf))
+        limited = meters(self.parties, names)
+        return Dues(ours, limited, told(limited), since_s, min([*ends, *raises], default=inf))
 
 
 @lru_cache(maxsize=4096)

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from math import ceil, inf
+from math import ceil
 
 from gateway.ledger.store import Level, Meter, Refused
 from translators.errors import LLMError
+
+Names = tuple[str, str, str]  # of the headers for the limit, what remains of it, and when it is whole again
+Told = tuple[tuple[Names, tuple[int, ...]], ...]
 
 _WHOSE = {"org": "the organisation", "team": "this team", "key": "this key", "user": "this end user"}
 _SPAN = {
@@ -15,11 +18,9 @@ _SPAN = {
     "tpm": "tokens a minute",
     "tpd": "tokens a day",
 }
-_REQUESTS, _TOKENS = (
-    tuple(f"x-ratelimit-{what}-{counted}" for what in ("limit", "remaining", "reset"))
-    for counted in ("requests", "tokens")
-)
-_SHOWN = {"parallel": None, "rpm": _REQUESTS, "rpd": _REQUESTS, "tpm": _TOKENS, "tpd": _TOKENS}
+_REQUESTS: Names = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
+_TOKENS: Names = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+_NAMES = {"parallel": None, "rpm": _REQUESTS, "rpd": _REQUESTS, "tpm": _TOKENS, "tpd": _TOKENS}
 _SCOPE = re.compile(r"(?:(.*?)@)??(org|team|key|user|tag):(.*)", re.DOTALL)
 _STOP = {"x-should-retry": "false"}
 
@@ -47,7 +48,7 @@ def _over_a_limit(answer: Refused, meter: Meter) -> LLMError:
         "rate_exceeded",
         f"{_capital(allowed)}: try again in {ceil(answer.retry_after_s)} s",
         retry_after_s=answer.retry_after_s,
-        headers=rate_headers([meter], [Level(meter.limit, answer.retry_after_s)]),
+        headers=rate_headers(told([meter]), [meter], [Level(meter.limit, answer.retry_after_s)]),
     )
 
 
@@ -61,26 +62,36 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def rate_headers(meters: Sequence[Meter], levels: Sequence[Level]) -> dict[str, str]:
+def told(meters: Sequence[Meter]) -> Told:
+    """Which of them the rate headers are about: the headers' names, each with the places of its meters."""
+    places: dict[Names, list[int]] = {}
+    for place, meter in enumerate(meters):
+        if (names := _NAMES[meter.measure]) is not None:
+            places.setdefault(names, []).append(place)
+    return tuple((names, tuple(found)) for names, found in places.items())
+
+
+def rate_headers(told: Told, meters: Sequence[Meter], levels: Sequence[Level]) -> dict[str, str]:
     """OpenAI's `x-ratelimit-*` headers, for the tightest limit on requests and the tightest on tokens.
 
     Source: platform.openai.com/docs/guides/rate-limits, "Rate limits in headers".
     """
     headers: dict[str, str] = {}
-    shown: dict[str, float] = {}  # how much is left of the tightest so far, as a share
-    for meter, level in zip(meters, levels, strict=True):
-        names = _SHOWN[meter.measure]
-        if names is None:
-            continue
-        limit, left = meter.limit, meter.limit - level.used
-        share = left / (limit or 1)
-        if share >= shown.get(names[0], inf):
-            continue
-        shown[names[0]] = share
-        headers[names[0]] = str(limit)
-        headers[names[1]] = str(left) if left > 0 else "0"
-        headers[names[2]] = _span(level.full_s)
+    for (limit, remaining, reset), places in told:
+        meter, level = meters[places[0]], levels[places[0]]
+        for place in places[1:]:
+            if _share(meters[place], levels[place]) < _share(meter, level):
+                meter, level = meters[place], levels[place]
+        headers[limit] = str(meter.limit)
+        left = meter.limit - level.used
+        headers[remaining] = str(left) if left > 0 else "0"
+        headers[reset] = _span(level.full_s)
     return headers
+
+
+def _share(meter: Meter, level: Level) -> float:
+    """Of its limit, what is left."""
+    return (meter.limit - level.used) / (meter.limit or 1)
 
 
 def _span(seconds: float) -> str:

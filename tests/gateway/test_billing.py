@@ -40,7 +40,10 @@ HOLD = Hold("r1", Parties((Party("key:key_1", KEY),), ()), frozenset(), (), 10**
 
 def course(**fields: Any) -> Course:
     chat = {"model": "small", "messages": [{"role": "user", "content": "four words of text"}]}
-    return Course("r1", 1, chat, (TARGET,), started=time.perf_counter(), **{"target": TARGET, "sent": SENT, **fields})
+    made = Course("r1", 1, chat, (TARGET,), started=time.perf_counter())
+    for name, value in {"target": TARGET, "sent": SENT, **fields}.items():
+        setattr(made, name, value)
+    return made
 
 
 def whole(usage: Usage, text: str = "an answer") -> Course:

@@ -39,7 +39,10 @@ OPENAI = target("openai", "gpt-5.4-mini", "openai")
 
 
 def course(target: Target, **fields: Any) -> Course:
-    return Course("r", 1, CHAT, (target,), started=time.perf_counter(), target=target, accepted=True, **fields)
+    made = Course("r", 1, CHAT, (target,), started=time.perf_counter())
+    for name, value in {"target": target, "accepted": True, **fields}.items():
+        setattr(made, name, value)
+    return made
 
 
 def whole(target: Target, body: bytes) -> Course:
