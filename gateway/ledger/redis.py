@@ -319,7 +319,7 @@ class RedisStore:
         """A batch of script calls on a connection that is there."""
         if self._wait is not None:
             return False
-        commands = b"".join([each.command() for each, _ in batch])
+        commands = b"".join([each.command for each, _ in batch])
 
         def answered(said: list[Any] | None) -> None:
             done(repeat(AGAIN, len(batch)) if said is None else _read(batch, said, AGAIN))
@@ -329,9 +329,9 @@ class RedisStore:
     async def _send(self, batch: Sequence[_Asked]) -> Sequence[Any]:
         """A batch of script calls; a server that does not know a script yet (new, restarted) gets its text."""
         demanded = self._wait if self._wait and any(each.durable for each, _ in batch) else None
-        answers = list(await self._door.pipeline([each.command() for each, _ in batch], demanded))
+        answers = list(await self._door.pipeline([each.command for each, _ in batch], demanded))
         unknown = [at for at, answer in enumerate(answers) if unknown_script(answer)]
-        again = await self._door.pipeline([batch[at][0].command(by_text=True) for at in unknown], demanded)
+        again = await self._door.pipeline([batch[at][0].by_text() for at in unknown], demanded)
         for at, answer in zip(unknown, again, strict=True):
             answers[at] = answer
         return [*_read(batch, answers)]
@@ -340,7 +340,7 @@ class RedisStore:
         """A server that may have forgotten it: claims, the settles of the last minute, this worker's live holds."""
         await speak([("SCRIPT", "LOAD", script.text) for script in (scripts.SETTLE, scripts.RESTORE)])
         await speak([("SET", key, value, "NX") for key, value in self._recent.claims.items()])
-        for answer in await speak([each.command() for each in self._recent.calls()]):
+        for answer in await speak([each.command for each in self._recent.calls()]):
             if error := failed(answer):
                 raise Lost(str(error))
 

@@ -1,15 +1,14 @@
 """What the Lua scripts are given, and what they answer. Pure: values in, arguments out, and back."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import is_
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from gateway import bounded
 from gateway.ledger import journal, redis_scripts
-from gateway.ledger.redis_place import Argument
-from gateway.ledger.redis_scripts import Call, Words, call, keys, words
+from gateway.ledger.redis_place import Argument, packed
+from gateway.ledger.redis_scripts import Call, Keys, call, head, keys
 from gateway.ledger.rules import countable
 from gateway.ledger.store import (
     Ask,
@@ -22,6 +21,7 @@ from gateway.ledger.store import (
     Growth,
     Level,
     Live,
+    Measure,
     Meter,
     Record,
     Refused,
@@ -43,66 +43,118 @@ MOST_SAME = 4096  # values whose arguments are kept
 _NUMBER = b"$20\r\n%020d\r\n"
 _WORD = b"$%d\r\n%b\r\n"
 _MOST_NUMBER = 10**19  # more than any sum can take, in 20 digits
-_RESERVE = b"%b" + _WORD + 3 * _NUMBER + 2 * b"$1\r\n%d\r\n" + 2 * _NUMBER + 2 * _WORD + b"%b"
+_RESERVE = b"%b" + _WORD + 3 * _NUMBER + 2 * b"$1\r\n%d\r\n" + 2 * _NUMBER + b"$20\r\n%020f\r\n" + _WORD + b"%b"
 _RESERVE_WORDS = 10
 _SETTLE = b"%b" + 2 * _WORD + _NUMBER + _WORD + b"%b"
 _SETTLE_WORDS = 4
+_LETTERS: Mapping[Measure, str] = {"rpm": "r", "tpm": "t", "rpd": "R", "tpd": "T", "parallel": "p"}
 
 
-class Same:
-    """What `make` makes of values that come with one request after another: the same objects, known by that."""
+class _Asked(NamedTuple):
+    """What asks for the same are packed to, and for whom: these very objects."""
 
-    def __init__(self, make: Callable[..., Sequence[Argument]]) -> None:
-        self._make = make
-        self._made: dict[int, tuple[Sequence[object], Words]] = {}
-
-    def of(self, *values: Sequence[object]) -> Words:
-        found = self._made.get(id(values[0]))
-        if found is None or not all(map(is_, found[0], values)):
-            found = values, words(self._make(*values))
-            bounded.keep(self._made, id(values[0]), found, MOST_SAME)
-        return found[1]
+    counters: Sequence[Counter]
+    meters: Sequence[Meter]
+    standings: Sequence[Standing]
+    root: Keys
+    head: bytes
+    rest: bytes
 
 
-def _asked(counters: Sequence[Counter], meters: Sequence[Meter], standings: Sequence[Standing]) -> Sequence[Argument]:
-    words: list[Argument] = [_names(counters), len(standings), len(counters), len(meters)]
-    for standing in standings:
-        words += standing
-    for c in counters:
-        cap = "" if c.cap_nanousd is None else c.cap_nanousd
-        words += (c.name, c.window, repr(c.start_s), repr(c.end_s), cap, c.on_cap)
-    for m in meters:
-        words += (m.scope, m.measure, m.limit)
-    return words
+class _Billed(NamedTuple):
+    """The same, of bills on the same counters."""
+
+    counters: Sequence[Counter]
+    root: Keys
+    head: bytes
+    rest: bytes
 
 
-def _billed(counters: Sequence[Counter]) -> Sequence[Argument]:
-    return [_names(counters), *_placed(counters)]
+_asked: dict[int, _Asked] = {}  # by the counters' id
+_billed: dict[int, _Billed] = {}
 
 
 def _names(counters: Sequence[Counter]) -> bytes:
     return orjson.dumps([counter.name for counter in counters])
 
 
-def _placed(counters: Sequence[Counter]) -> Sequence[Argument]:
-    return [word for counter in counters for word in (counter.name, counter.window, repr(counter.end_s))]
+def _windows(counters: Sequence[Counter]) -> bytes:
+    return orjson.dumps([(c.window, repr(c.start_s), repr(c.end_s)) for c in counters])
 
 
-_ASKED, _BILLED = Same(_asked), Same(_billed)
+def _sums(root: Keys, counter: Counter) -> str:
+    return f"{root.first}sums:{counter.name}"
 
 
-def reserve(root: Words, ask: Ask) -> Call:
+def _to_ask(root: Keys, ask: Ask) -> _Asked:
+    """What there is to say for all that ask for the same."""
+    counters, meters, standings = ask.counters, ask.meters, ask.standings
+    ends = [c.end_s for c in counters if c.end_s]
+    since = [c.start_s for c in counters if c.end_s]
+    limits = [meter.limit for meter in meters if meter.measure in ("tpm", "tpd")]
+    slots = [meter.scope for meter in meters if meter.measure == "parallel"]
+    refuses = any(c.on_cap == "refuse" and c.cap_nanousd is not None for c in counters)
+    said: list[Argument] = [_names(counters), _windows(counters)]
+    said += [repr(max(since)) if since else "", repr(min(ends)) if ends else "", int(refuses)]
+    said += [min(limits) if limits else "", _taken(meters)]
+    said.append(int(len({meter.name for meter in meters}) < len(meters)))
+    said += (len(standings), len(counters), len(slots), len(meters))
+    for standing in standings:
+        said += _standing(root, standing)
+    for c in counters:
+        said += (_sums(root, c), "" if c.cap_nanousd is None else c.cap_nanousd)
+    said += slots
+    for m in meters:
+        key = m.scope if m.measure == "parallel" else f"{root.first}meters:{m.name}"
+        said += (key, _LETTERS[m.measure], m.limit)
+    begins = head(redis_scripts.RESERVE, root, _RESERVE_WORDS + len(said))
+    made = _Asked(counters, meters, standings, root, begins, packed(said))
+    bounded.keep(_asked, id(counters), made, MOST_SAME)
+    return made
+
+
+def _standing(root: Keys, standing: Standing) -> Sequence[Argument]:
+    """As standings.lua takes it."""
+    kind, id, version = standing
+    usual = "" if version == 0 and kind not in ("key", "team") else f'["{version}","0","",'
+    return f"{root.first}states:{kind}", id, usual
+
+
+def _taken(meters: Sequence[Meter]) -> bytes:
+    """What a hold takes of its meters, as JSON: with %s for a bucket, and for how many tokens."""
+    blanks = {"parallel": ("", "1"), "rpm": ("%s", "1"), "rpd": ("%s", "1"), "tpm": ("%s", "%s"), "tpd": ("%s", "%s")}
+    taken = [(m.scope.replace("%", "%%"), m.measure, *blanks[m.measure]) for m in meters]
+    return orjson.dumps(taken) if taken else b""
+
+
+def _to_bill(root: Keys, counters: Sequence[Counter]) -> _Billed:
+    said: list[Argument] = [_names(counters), _windows(counters), *(_sums(root, c) for c in counters)]
+    begins = head(redis_scripts.SETTLE, root, _SETTLE_WORDS + len(said))
+    made = _Billed(counters, root, begins, packed(said))
+    bounded.keep(_billed, id(counters), made, MOST_SAME)
+    return made
+
+
+def reserve(root: Keys, ask: Ask) -> Call:
     """`root`, here and below: the root of all names, as the one key."""
-    id, line, lease_s = ask.request_id.encode(), ask.line, b"%f" % ask.lease_s
+    same = _asked.get(id(ask.counters))
+    if (
+        same is None
+        or same.counters is not ask.counters
+        or same.meters is not ask.meters
+        or same.standings is not ask.standings
+        or same.root is not root
+    ):
+        same = _to_ask(root, ask)
+    id_, line = ask.request_id.encode(), ask.line
     least, usual, most, least_tokens = ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd, ask.least_tokens
     if max(least, usual, most, least_tokens) > _MOST_NUMBER:
         least, usual, most, least_tokens = (min(n, _MOST_NUMBER) for n in (least, usual, most, least_tokens))
-    same = _ASKED.of(ask.counters, ask.meters, ask.standings)
     said = _RESERVE % (
-        *(root.packed, len(id), id, least, usual, most, ask.whole, ask.patient, countable(ask.tokens), least_tokens),
-        *(len(lease_s), lease_s, len(line), line, same.packed),
+        *(same.head, len(id_), id_, least, usual, most, ask.whole, ask.patient, countable(ask.tokens), least_tokens),
+        *(ask.lease_s, len(line), line, same.rest),
     )
-    return Call(redis_scripts.RESERVE, Words(root.number + _RESERVE_WORDS + same.number, said), durable=True)
+    return Call(redis_scripts.RESERVE, said, True)
 
 
 def reserved(answer: Any) -> tuple[Granted | Refused, str]:
@@ -119,11 +171,11 @@ def reserved(answer: Any) -> tuple[Granted | Refused, str]:
     raise StoreDown("Redis gave an answer that reserve.lua does not give")
 
 
-def grow(root: Words, growth: Growth) -> Call:
+def grow(root: Keys, growth: Growth) -> Call:
     arguments: list[Argument] = [growth.request_id, growth.held_nanousd, growth.least_nanousd, growth.more_nanousd]
     arguments += (len(growth.standings), len(growth.counters))
     for standing in growth.standings:
-        arguments += standing
+        arguments += _standing(root, standing)
     for c in growth.counters:
         arguments += (c.name, "" if c.cap_nanousd is None else c.cap_nanousd)
     return call(redis_scripts.GROW, root, arguments, durable=True)
@@ -135,7 +187,7 @@ def grown(answer: Any) -> Granted | Refused:
     return Refused(answer[0].decode(), answer[1].decode())
 
 
-def renew(root: Words, beats: Sequence[Beat], lease_s: float) -> Call:
+def renew(root: Keys, beats: Sequence[Beat], lease_s: float) -> Call:
     plain = [beat.request_id for beat in beats if not beat.line]
     arguments: list[Argument] = [lease_s, len(plain), *plain]
     for beat in beats:
@@ -144,15 +196,14 @@ def renew(root: Words, beats: Sequence[Beat], lease_s: float) -> Call:
     return call(redis_scripts.RENEW, root, arguments)
 
 
-def settle(root: Words, bill: Bill) -> Call:
+def settle(root: Keys, bill: Bill) -> Call:
     """Raises ValueError for a cost that no bill can have."""
-    id, cost, line = bill.request_id.encode(), b"%d" % bill.cost_nanousd, journal.line(bill)
-    same = _BILLED.of(bill.counters)
-    said = _SETTLE % (
-        *(root.packed, len(id), id, len(cost), cost, countable(bill.tokens)),
-        *(len(line), line, same.packed),
-    )
-    return Call(redis_scripts.SETTLE, Words(root.number + _SETTLE_WORDS + same.number, said), durable=True)
+    same = _billed.get(id(bill.counters))
+    if same is None or same.counters is not bill.counters or same.root is not root:
+        same = _to_bill(root, bill.counters)
+    id_, cost, line = bill.request_id.encode(), b"%d" % bill.cost_nanousd, journal.line(bill)
+    said = _SETTLE % (*(same.head, len(id_), id_, len(cost), cost, countable(bill.tokens), len(line), line, same.rest),)
+    return Call(redis_scripts.SETTLE, said, True)
 
 
 def settled(answer: Any) -> Settled:
@@ -177,10 +228,11 @@ class Known(NamedTuple):
     line: bytes
 
 
-def restore(root: Words, known: Known, lease_s: float) -> Call:
+def restore(root: Keys, known: Known, lease_s: float) -> Call:
     ask = known.ask
+    placed = [word for counter in ask.counters for word in (counter.name, counter.window, repr(counter.end_s))]
     arguments: list[Argument] = [ask.request_id, known.nanousd, _names(ask.counters), known.taken, known.cost_nanousd]
-    return call(redis_scripts.RESTORE, root, [*arguments, known.line, lease_s, known.tokens, *_placed(ask.counters)])
+    return call(redis_scripts.RESTORE, root, [*arguments, known.line, lease_s, known.tokens, *placed])
 
 
 # --- keys, teams and the other holders of caps
@@ -219,7 +271,7 @@ def entry(id: bytes, fields: Sequence[bytes]) -> Entry:
     )
 
 
-def look(root: Words, after: str | None, limit: int, names: Sequence[str]) -> Call:
+def look(root: Keys, after: str | None, limit: int, names: Sequence[str]) -> Call:
     arguments = ["all" if after is None else "page", after or "", limit, orjson.dumps(list(names))]
     return call(redis_scripts.SNAPSHOT, root, arguments)
 
@@ -262,7 +314,7 @@ def _by(size: int, flat: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (flat[at : at + size] for at in range(0, len(flat), size))
 
 
-def fold(root: Words, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> Call:
+def fold(root: Keys, entries: Sequence[Entry], sums: Mapping[str, int], folds: Sequence[Fold]) -> Call:
     ms, _, number = entries[-1].id.partition("-")
     arguments: list[Argument] = [len(entries), len(sums), f"{ms}-{int(number) + 1}", *(entry.id for entry in entries)]
     for name, cost in sums.items():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gateway.ledger import redis_calls as calls
 from gateway.ledger.redis_calls import Known
-from gateway.ledger.redis_scripts import Call, Words
+from gateway.ledger.redis_scripts import Call, Keys
 from gateway.ledger.store import Ask, Beat, Bill
 
 TOLD_AGAIN_S = 60.0
@@ -19,7 +19,7 @@ MOST = 10_000  # settles; some tens of megabytes
 class Recent:
     """Remembers what the store has acknowledged to this worker. Nothing else holds what is here."""
 
-    def __init__(self, root: Words) -> None:
+    def __init__(self, root: Keys) -> None:
         self._root = root
         self._settled: deque[tuple[float, Bill]] = deque(maxlen=MOST)
         self._live: dict[str, Known] = {}

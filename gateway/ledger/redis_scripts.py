@@ -30,8 +30,8 @@ def _script(*names: str) -> Script:
 RESERVE = _script("sums", "standings", "meters", "reserve")
 GROW = _script("sums", "standings", "grow")
 RENEW = _script("sums", "renew")
-SETTLE = _script("sums", "meters", "settle")
-REAP = _script("sums", "meters", "reap")
+SETTLE = _script("sums", "meters", "give_back", "settle")
+REAP = _script("sums", "meters", "give_back", "reap")
 RESTORE = _script("sums", "meters", "restore")
 SNAPSHOT = _script("sums", "snapshot")
 FOLD = _script("sums", "fold")
@@ -52,25 +52,39 @@ def words(arguments: Sequence[Argument]) -> Words:
     return Words(len(arguments), packed(arguments))
 
 
-def keys(*names: str) -> Words:
-    """A script's keys, behind their number."""
-    return words((len(names), *names))
+class Keys(NamedTuple):
+    """A script's keys, behind their number; `first` is the name of the first one."""
+
+    number: int
+    packed: bytes
+    first: str
+
+
+def keys(*names: str) -> Keys:
+    return Keys(*words((len(names), *names)), names[0])
+
+
+_BY_HASH = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n"
+_HASH_ENDS = len(b"$7\r\nEVALSHA\r\n$40\r\n") + 40 + len(b"\r\n")
 
 
 class Call(NamedTuple):
     """One script with its keys and arguments. `durable`: it changes what must not be lost."""
 
     script: Script
-    words: Words
+    command: bytes  # as the server takes it
     durable: bool = False
 
-    def command(self, by_text: bool = False) -> bytes:
-        """As the server takes it; with the script's text for one that does not know it yet."""
-        number, rest = self.words
-        if by_text:
-            return b"*%d\r\n%b%b" % (2 + number, packed(("EVAL", self.script.text)), rest)
-        return b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n%b" % (2 + number, self.script.sha.encode(), rest)
+    def by_text(self) -> bytes:
+        """The same for a server that does not know the script yet."""
+        number, _, rest = self.command.partition(b"\r\n")
+        return b"%b\r\n%b%b" % (number, packed(("EVAL", self.script.text)), rest[_HASH_ENDS:])
 
 
-def call(script: Script, keys: Words, arguments: Sequence[Argument], *, durable: bool = False) -> Call:
-    return Call(script, Words(keys.number + len(arguments), keys.packed + packed(arguments)), durable)
+def head(script: Script, keys: Keys, arguments: int) -> bytes:
+    """How a call with so many arguments begins."""
+    return _BY_HASH % (2 + keys.number + arguments, script.sha.encode()) + keys.packed
+
+
+def call(script: Script, keys: Keys, arguments: Sequence[Argument], *, durable: bool = False) -> Call:
+    return Call(script, head(script, keys, len(arguments)) + packed(arguments), durable)

@@ -1,7 +1,7 @@
 -- Raise a live hold on every counter or on none: rules.grow, in one atomic step. After sums.lua, standings.lua.
 --
 -- ARGV  1 request id  2 what it holds  3 least  4 more  5 number of standings  6 of counters
---       then for each standing: kind, id, version; for each counter: name, cap or ''
+--       then for each standing as standings.lua has it; for each counter: name, cap or ''
 -- Answers {'granted', all that it holds now, afford or ''} or {reason, counter}.
 
 local hold_key = root .. 'hold:' .. ARGV[1]
@@ -12,7 +12,7 @@ local function growth(counters)
   local free, afford, tightest, spent_out
   for _, c in ipairs(counters) do
     if c.cap then
-      local sums = redis.call('HMGET', root .. 'sums:' .. c.name, 'spent', 'held')
+      local sums = call('HMGET', root .. 'sums:' .. c.name, 'spent', 'held')
       local left = c.cap - tonumber(sums[1] or 0)
       if not afford or left < afford or (left == afford and c.name < spent_out) then afford, spent_out = left, c.name end
       left = left - tonumber(sums[2] or 0)
@@ -25,7 +25,7 @@ local function growth(counters)
   return math.min(more, free), afford
 end
 
-local live = redis.call('HGET', hold_key, 'nanousd')
+local live = call('HGET', hold_key, 'nanousd')
 if not live then return {'gone', ''} end
 if live ~= ARGV[2] then return {'granted', live, ''} end -- the answer to this step was lost: it was taken
 
@@ -45,6 +45,6 @@ if not by then return {afford, name} end
 for _, c in ipairs(counters) do
   if not fits(c.name, 'held', by) then return {'held', c.name} end
 end
-for _, c in ipairs(counters) do redis.call('HINCRBY', root .. 'sums:' .. c.name, 'held', text(by)) end
-redis.call('HSET', hold_key, 'nanousd', text(held + by))
+for _, c in ipairs(counters) do call('HINCRBY', root .. 'sums:' .. c.name, 'held', text(by)) end
+call('HSET', hold_key, 'nanousd', text(held + by))
 return {'granted', text(held + by), afford and text(afford) or ''}

@@ -9,23 +9,23 @@
 
 local HELD_S = 60
 
-local claim = tonumber(redis.call('GET', root .. 'claim:layout') or 1)
+local claim = tonumber(call('GET', root .. 'claim:layout') or 1)
 if claim > tonumber(ARGV[1]) then return tostring(claim) end
-for _, id in ipairs(redis.call('ZRANGE', root .. 'holds', 0, -1)) do
+for _, id in ipairs(call('ZRANGE', root .. 'holds', 0, -1)) do
   local hold = root .. 'hold:' .. id
-  if redis.call('EXISTS', hold) == 1 then
-    redis.call('HSET', hold, 'tokens', '0', 'meters', '', 'cost', '0')
-    redis.call('ZADD', root .. 'leases', 'NX', string.format('%.6f', now + HELD_S), id)
+  if call('EXISTS', hold) == 1 then
+    call('HSET', hold, 'tokens', '0', 'meters', '', 'cost', '0')
+    call('ZADD', root .. 'leases', 'NX', format('%.6f', now + HELD_S), id)
   end
 end
-redis.call('DEL', root .. 'holds')
+call('DEL', root .. 'holds')
 if claim < tonumber(ARGV[1]) then
-  local used = redis.call('EXISTS', root .. 'journal', root .. 'records:key', root .. 'records:team', root .. 'leases')
+  local used = call('EXISTS', root .. 'journal', root .. 'records:key', root .. 'records:team', root .. 'leases')
   if ARGV[2] == '' and used > 0 then return 'look' end
   for _, name in ipairs(ARGV[2] ~= '' and cjson.decode(ARGV[2]) or {}) do
-    local expires = redis.call('EXPIRETIME', root .. 'sums:' .. name)
-    if expires ~= -2 then redis.call('ZADD', root .. 'counters', expires == -1 and '+inf' or expires, name) end
+    local expires = call('EXPIRETIME', root .. 'sums:' .. name)
+    if expires ~= -2 then call('ZADD', root .. 'counters', expires == -1 and '+inf' or expires, name) end
   end
-  redis.call('SET', root .. 'claim:layout', ARGV[1])
+  call('SET', root .. 'claim:layout', ARGV[1])
 end
 return ARGV[1]

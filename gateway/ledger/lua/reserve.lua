@@ -2,142 +2,236 @@
 -- rules.meter_refusal, in one atomic step. After sums.lua, standings.lua, meters.lua.
 --
 -- ARGV  1 request id  2 least  3 usual  4 most  5 whole  6 patient  7 tokens  8 least tokens  9 lease in s
---       10 the journal's line, should the hold end without another word  11 names of the counters, a JSON list
---       12 number of standings  13 of counters  14 of meters
---       then for each standing: kind, id, version; for each counter: name, window, start_s, end_s, cap or '', on_cap;
---       for each meter: scope, measure, limit
+--       10 the journal's line, should the hold end without another word
+--       and what is the same for one request after another:
+--       11 names of the counters, a JSON list  12 for each its window, start_s and end_s, a JSON list of lists of texts
+--       13 since when all of these windows are, in s, or '' where none has an end  14 until when
+--       15 '1' where a cap refuses rather than clamps  16 the least limit of the meters of tokens, or ''
+--       17 what is taken of the meters, as give_back.lua reads it, for string.format
+--       18 '1' where one of the meters comes twice  19 number of standings  20 of counters  21 of `parallel` meters
+--       22 of all meters
+--       then for each standing as standings.lua has it; for each counter: the key of its sums, cap or ''; for each
+--       `parallel` meter its scope; for each meter: key (of a `parallel` one its scope), a letter for its measure (r rpm,
+--       t tpm, R rpd, T tpd, p parallel), limit
 -- Answers {'granted', amount, afford or nil, tokens, what was taken of the meters, then for each meter used, full in µs}
 -- or {reason, name, s, us, retry after s}.
+--
+-- A table or a text costs as much as a look into a hash: where all is as usual there are few.
 
 local SHARE = 8
 local least, usual, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local whole, patient = ARGV[5] == '1', ARGV[6] == '1'
 local hold_key = root .. 'hold:' .. ARGV[1]
 
 local function refused(reason, name, wait_s)
-  return {reason, name or '', time[1], time[2], wait_s and string.format('%.6f', wait_s) or '0'}
+  return {reason, name or '', time[1], time[2], wait_s and format('%.6f', wait_s) or '0'}
 end
 
--- Mirrors rules.grant line by line: the amount and what its caps afford, or nil, the reason and the counter.
-local function grant(counters)
-  local free, afford, tightest, spent_out
-  local strict, alone = false, true
-  for _, c in ipairs(counters) do
-    if c.cap then
-      local left = c.cap - c.spent
-      if not afford or left < afford or (left == afford and c.name < spent_out) then afford, spent_out = left, c.name end
-      left = left - c.held
-      if not free or left < free or (left == free and c.name < tightest) then free, tightest = left, c.name end
-      strict, alone = strict or c.on_cap == 'refuse', alone and c.held == 0
-    end
-  end
-  if not free or most <= 0 then return most, afford end
-  if afford < (strict and most or least) or afford <= 0 then return nil, 'over_budget', spent_out end
-  if free >= most and (strict or whole or (alone and most <= math.floor(free / 2))) then return most, afford end
-  local want = strict and most or math.min(most, math.max(usual, math.floor(free / SHARE), 1))
-  if free >= want then return want, afford end
-  if strict or free < least or free <= 0 or (patient and free < afford) then return nil, 'held', tightest end
-  return free, afford
+local function counter_name(key) return sub(key, #root + 6) end -- behind `sums:`
+
+if call('EXISTS', hold_key, root .. 'settled:' .. ARGV[1]) > 0 then
+  local live = call('HMGET', hold_key, 'nanousd', 'tokens', 'meters')
+  if live[1] then return {'granted', tonumber(live[1]), false, tonumber(live[2]), live[3]} end
+  return {'granted', 0, false, 0, ''}
 end
 
--- Mirrors rules.meter_refusal: nil, or the reason, the meter and in how many seconds there is room.
-local function meter_refusal(meters, tokens)
-  local reason, name, wait_s
-  for _, m in ipairs(meters) do
-    if m.limit < m.amount or (m.of_tokens and m.limit < tonumber(ARGV[8])) then return 'too_large', m.name, 0 end
-    local room_s
-    if m.measure == 'parallel' then
-      room_s = m.used + m.amount > m.limit and 1 or 0
-    else
-      room_s = room_in_s(m, m.amount)
-    end
-    if room_s > 0 and (not reason or room_s > wait_s) then reason, name, wait_s = 'rate', m.name, room_s end
-  end
-  return reason, name, wait_s
-end
-
--- Takes of every meter; what, and after how full they are.
-local function take(meters)
-  local taken, levels = {}, {}
-  for i, m in ipairs(meters) do
-    local full_s = 0
-    if m.measure == 'parallel' then
-      slot(m.scope, '1')
-    else
-      if m.new or m.again then
-        pour(m.key, m.measure, text(m.bucket), text(m.amount))
-      elseif m.amount > 0 then
-        redis.call('HSET', m.key, text(m.bucket), text(m.there + m.amount), 'sum', text(m.used + m.amount))
-      end
-      local newest = m.amount > 0 and m.bucket
-      if not newest then
-        for index in pairs(counting(m.key, m.bucket)) do newest = math.max(newest or index, index) end
-      end
-      if newest then full_s = leaves_s(newest, m.measure) end
-    end
-    taken[i] = {m.scope, m.measure, m.bucket and text(m.bucket) or '', text(m.amount)}
-    levels[2 * i - 1], levels[2 * i] = m.used + m.amount, math.floor(full_s * 1e6)
-  end
-  return #taken > 0 and cjson.encode(taken) or '', levels
-end
-
-local live = redis.call('HMGET', hold_key, 'nanousd', 'tokens', 'meters')
-if live[1] then return {'granted', tonumber(live[1]), false, tonumber(live[2]), live[3]} end
-if redis.call('EXISTS', root .. 'settled:' .. ARGV[1]) == 1 then return {'granted', 0, false, 0, ''} end
-
-local at = 14
-for _ = 1, tonumber(ARGV[12]) do
+local at = 22
+for _ = 1, ARGV[19] do
   local reason = standing(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
   if reason then return refused(reason) end
   at = at + 3
 end
-local counters = {}
-for i = 1, tonumber(ARGV[13]) do
-  local name, ends = ARGV[at + 1], ARGV[at + 4]
-  if ends ~= '0.0' and (now < tonumber(ARGV[at + 3]) or now >= tonumber(ends)) then return refused('window', name) end
-  counters[i] = {
-    name = name, window = ARGV[at + 2], ends = ends, cap = tonumber(ARGV[at + 5]), on_cap = ARGV[at + 6],
-    sums = root .. 'sums:' .. name,
-  }
-  at = at + 6
-end
-for _, c in ipairs(counters) do
-  local sums = redis.call('HMGET', c.sums, 'spent', 'held', 'listed')
-  c.new = not sums[3]
-  c.spent, c.held = tonumber(sums[1] or 0), tonumber(sums[2] or 0)
+if ARGV[13] ~= '' and (now < tonumber(ARGV[13]) or now >= tonumber(ARGV[14])) then
+  for i, window in ipairs(cjson.decode(ARGV[12])) do
+    if window[3] ~= '0.0' and (now < tonumber(window[2]) or now >= tonumber(window[3])) then
+      return refused('window', counter_name(ARGV[at + 2 * i - 1]))
+    end
+  end
 end
 
-local amount, afford, name = grant(counters)
-if not amount and afford == 'over_budget' then return refused(afford, name) end
+local counters, most_held, new = at, 0, nil
+local free, afford, tightest, spent_out
+local strict, alone = ARGV[15] == '1', true
+for i = 1, ARGV[20] do
+  local key, cap = ARGV[at + 1], ARGV[at + 2]
+  local sums = call('HMGET', key, 'spent', 'held', 'listed')
+  local held = tonumber(sums[2] or 0)
+  if cap ~= '' then
+    local left = tonumber(cap) - tonumber(sums[1] or 0)
+    if not afford or left < afford or (left == afford and key < spent_out) then afford, spent_out = left, key end
+    left = left - held
+    if not free or left < free or (left == free and key < tightest) then free, tightest = left, key end
+    alone = alone and held == 0
+  end
+  if held > most_held then most_held = held end
+  if not sums[3] then
+    new = new or {}
+    new[#new + 1] = i
+  end
+  at = at + 2
+end
 
-local meters, named, tokens = {}, {}, tonumber(ARGV[7])
-for i = 1, tonumber(ARGV[14]) do
-  local measure = ARGV[at + 2]
-  local m = {scope = ARGV[at + 1], measure = measure, limit = tonumber(ARGV[at + 3])}
-  m.name, m.of_tokens = m.scope .. '|' .. measure, measure == 'tpm' or measure == 'tpd'
-  if m.of_tokens then tokens = math.min(tokens, m.limit) end
-  m.again, named[m.name] = named[m.name], true
-  meters[i] = m
+-- Mirrors rules.grant line by line: the amount, or nil and the reason.
+local function grant()
+  if not free or most <= 0 then return most end
+  if afford < (strict and most or least) or afford <= 0 then return nil, 'over_budget' end
+  if free >= most and (strict or ARGV[5] == '1' or (alone and most <= math.floor(free / 2))) then return most end
+  local want = strict and most or math.min(most, math.max(usual, math.floor(free / SHARE), 1))
+  if free >= want then return want end
+  if strict or free < least or free <= 0 or (ARGV[6] == '1' and free < afford) then return nil, 'held' end
+  return free
+end
+
+local amount, why = grant()
+if why == 'over_budget' then return refused(why, counter_name(spent_out)) end
+
+local tokens, least_tokens = tonumber(ARGV[7]), tonumber(ARGV[8])
+if ARGV[16] ~= '' then tokens = math.min(tokens, tonumber(ARGV[16])) end
+local slots, scopes, parallel = root .. 'slots', at, tonumber(ARGV[21])
+local running = parallel > 0 and call('HMGET', slots, unpack(ARGV, at + 1, at + parallel))
+at = at + parallel
+
+-- Of a meter: how long a bucket is in s, the present one's index, and that as text.
+local function bucket_of(letter)
+  if letter == 'r' or letter == 't' then return 1, tonumber(time[1]), time[1] end
+  local index = math.floor(now / 1440)
+  return 1440, index, text(index)
+end
+
+-- The buckets of a meter that still count, by index.
+local function counting(key, present)
+  local all, found = call('HGETALL', key), {}
+  for i = 1, #all, 2 do
+    local index = tonumber(all[i])
+    if index and index >= present - BUCKETS and all[i + 1] ~= '0' then found[index] = tonumber(all[i + 1]) end
+  end
+  return found
+end
+
+-- A meter's sum, that was put right in bucket `before`, put right for the present one: what no longer counts is let go.
+local function turned(key, letter, before, sum)
+  local size_s, present, bucket = bucket_of(letter)
+  local gone = {}
+  if before < present and present - before <= BUCKETS then
+    local past = {}
+    for index = before - BUCKETS, present - BUCKETS - 1 do past[#past + 1] = text(index) end
+    for i, one in ipairs(call('HMGET', key, unpack(past))) do
+      if one then sum, gone[#gone + 1] = sum - tonumber(one), past[i] end
+    end
+  else
+    local all = call('HGETALL', key)
+    sum = 0
+    for i = 1, #all, 2 do
+      local index = tonumber(all[i])
+      if index and index >= present - BUCKETS then
+        sum = sum + tonumber(all[i + 1])
+      elseif index then
+        gone[#gone + 1] = all[i]
+      end
+    end
+  end
+  for from = 1, #gone, 1000 do -- what unpack can take, by far
+    call('HDEL', key, unpack(gone, from, math.min(from + 999, #gone)))
+  end
+  call('HSET', key, 'at', bucket, 'sum', text(sum))
+  call('EXPIRE', key, (BUCKETS + 2) * size_s)
+  return sum
+end
+
+-- In how many seconds a meter has room for what is `excess` now.
+local function room_in_s(key, letter, excess)
+  local size_s, present = bucket_of(letter)
+  local counted, order = counting(key, present), {}
+  for index in pairs(counted) do order[#order + 1] = index end
+  table.sort(order)
+  for _, index in ipairs(order) do
+    excess = excess - counted[index]
+    if excess <= 0 then return (index + BUCKETS + 1) * size_s - now end
+  end
+  return BUCKETS * size_s
+end
+
+-- Mirrors rules.meter_refusal: why the meters have no room, which, and in how many seconds there is.
+local meters, count, slotted = at, tonumber(ARGV[22]), 0
+local there, answer = {}, {'granted', amount, afford or false, tokens, ''}
+local full, meter, wait_s
+for i = 1, count do
+  local key, letter, limit = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local of_tokens, room_s, used = letter == 't' or letter == 'T', 0, nil
+  local by = of_tokens and tokens or 1
+  if limit < by or (of_tokens and limit < least_tokens) then return refused('too_large', meter_name(key, letter), 0) end
+  if letter == 'p' then
+    slotted = slotted + 1
+    used = tonumber(running[slotted] or 0)
+    if used + by > limit then room_s = 1 end
+  else
+    local _, _, bucket = bucket_of(letter)
+    local seen = call('HMGET', key, 'at', 'sum', bucket)
+    used, there[i] = tonumber(seen[2] or 0), seen[1] and tonumber(seen[3] or 0)
+    if seen[1] and seen[1] ~= bucket then used = turned(key, letter, tonumber(seen[1]), used) end
+    if used + by > limit then room_s = room_in_s(key, letter, used + by - limit) end
+  end
+  if room_s > 0 and (not full or room_s > wait_s) then full, meter, wait_s = 'rate', i, room_s end
+  answer[4 + 2 * i], answer[5 + 2 * i] = used + by, 0
   at = at + 3
 end
-for _, m in ipairs(meters) do
-  m.amount = m.of_tokens and tokens or 1
-  fill(m)
-end
-local full, meter, wait_s = meter_refusal(meters, tokens)
-if full then return refused(full, meter, wait_s) end
-if not amount then return refused(afford, name) end
-for _, c in ipairs(counters) do
-  if c.held + amount >= MOST_SUM then return refused('held', c.name) end
+if full then return refused(full, meter_name(ARGV[meters + 3 * meter - 2], ARGV[meters + 3 * meter - 1]), wait_s) end
+if not amount then return refused(why, counter_name(tightest)) end
+if most_held + amount >= MOST_SUM then
+  for i = 1, ARGV[20] do
+    local key = ARGV[counters + 2 * i - 1]
+    if tonumber(call('HGET', key, 'held') or 0) + amount >= MOST_SUM then return refused('held', counter_name(key)) end
+  end
 end
 
-local held = text(amount)
-for _, c in ipairs(counters) do
-  redis.call('HINCRBY', c.sums, 'held', held)
-  if c.new then begin(c.name, c.window, c.ends) end
+local held, tokens_text = text(amount), text(tokens)
+for i = 1, ARGV[20] do call('HINCRBY', ARGV[counters + 2 * i - 1], 'held', held) end
+for _, i in ipairs(new or {}) do
+  local window = cjson.decode(ARGV[12])[i]
+  begin(counter_name(ARGV[counters + 2 * i - 1]), window[1], window[3])
 end
-local taken, levels = take(meters)
-redis.call('HSET', hold_key,
-  'nanousd', held, 'counters', ARGV[11], 'tokens', text(tokens), 'meters', taken, 'line', ARGV[10])
-redis.call('ZADD', root .. 'leases', string.format('%.6f', now + tonumber(ARGV[9])), ARGV[1])
-return {'granted', amount, afford or false, tokens, taken, unpack(levels)}
+
+-- In how many µs nothing that a meter has by now will count any more.
+local function full_us(key, letter)
+  local size_s, present = bucket_of(letter)
+  local newest
+  for index in pairs(counting(key, present)) do newest = math.max(newest or index, index) end
+  return newest and math.floor(((newest + BUCKETS + 1) * size_s - now) * 1e6) or 0
+end
+
+local minute_us = math.floor((tonumber(time[1]) + BUCKETS + 1 - now) * 1e6) -- of what counts from now on
+local twice, taken, words, running_now = ARGV[18] == '1', {}, 0, {}
+at = meters
+for i = 1, count do
+  local key, letter = ARGV[at + 1], ARGV[at + 2]
+  if letter ~= 'p' then
+    local size_s, present, bucket = bucket_of(letter)
+    local of_tokens = letter == 't' or letter == 'T'
+    local by = of_tokens and tokens or 1
+    if twice or not there[i] then
+      pour(key, size_s, bucket, text(by))
+    elseif by > 0 then
+      call('HSET', key, bucket, text(there[i] + by), 'sum', text(answer[4 + 2 * i]))
+    end
+    if by <= 0 then
+      answer[5 + 2 * i] = full_us(key, letter)
+    else
+      answer[5 + 2 * i] = size_s == 1 and minute_us or math.floor(((present + BUCKETS + 1) * size_s - now) * 1e6)
+    end
+    words = words + 1
+    taken[words] = bucket
+    if of_tokens then
+      words = words + 1
+      taken[words] = tokens_text
+    end
+  elseif twice then
+    slot(key, '1')
+  else
+    running_now[#running_now + 1], running_now[#running_now + 2] = key, text(answer[4 + 2 * i])
+  end
+  at = at + 3
+end
+if #running_now > 0 then call('HSET', slots, unpack(running_now)) end
+answer[5] = format(ARGV[17], unpack(taken))
+call('HSET', hold_key, 'nanousd', held, 'counters', ARGV[11], 'tokens', tokens_text, 'meters', answer[5], 'line', ARGV[10])
+call('ZADD', root .. 'leases', format('%.6f', now + tonumber(ARGV[9])), ARGV[1])
+return answer

@@ -6,12 +6,13 @@
 
 local KEPT_S = 7776000 -- 90 days: how long a counter stays after its window's end
 local SETTLED_S = 604800 -- 7 days: how long a second settle is known for one
+local call, format, sub = redis.call, string.format, string.sub -- a local is found at once
 local root = KEYS[1]
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 -- %d is a third of what %.0f costs, and counts in C's long (LUA_INTFRM_T of luaconf.h): 32 bits on some servers.
-local function text(number) return string.format(math.abs(number) < 2 ^ 31 and '%d' or '%.0f', number) end
+local function text(number) return format(number < 2 ^ 31 and number > -2 ^ 31 and '%d' or '%.0f', number) end
 
 local function less(amount) return amount == '0' and '0' or '-' .. amount end -- HINCRBY does not take -0
 
@@ -19,23 +20,23 @@ local function less(amount) return amount == '0' and '0' or '-' .. amount end --
 -- amounts do not get there.
 local SMALL, MOST_SUM = 2 ^ 40, 2 ^ 62
 local function fits(name, field, by)
-  return by < SMALL or tonumber(redis.call('HGET', root .. 'sums:' .. name, field) or 0) + by < MOST_SUM
+  return by < SMALL or tonumber(call('HGET', root .. 'sums:' .. name, field) or 0) + by < MOST_SUM
 end
 
 -- A sum that has just come into being: found by its scope, and by who asks for all of them; some time after its window's
 -- end it goes (at once, where that is long past).
 local function begin(name, window, end_s)
   local ends, goes = tonumber(end_s), '+inf'
-  redis.call('HINCRBY', root .. 'sums:' .. name, 'spent', '0')
-  redis.call('HINCRBY', root .. 'sums:' .. name, 'held', '0')
-  redis.call('HSET', root .. 'sums:' .. name, 'listed', '1') -- a worker of layout 1 makes sums without it
+  call('HINCRBY', root .. 'sums:' .. name, 'spent', '0')
+  call('HINCRBY', root .. 'sums:' .. name, 'held', '0')
+  call('HSET', root .. 'sums:' .. name, 'listed', '1') -- a worker of layout 1 makes sums without it
   if ends > 0 then
-    goes = string.format('%.0f', ends + KEPT_S)
-    redis.call('EXPIREAT', root .. 'sums:' .. name, goes)
+    goes = format('%.0f', ends + KEPT_S)
+    call('EXPIREAT', root .. 'sums:' .. name, goes)
   end
-  local windows = root .. 'windows:' .. string.sub(name, 1, -#window - 2)
-  redis.call('ZADD', windows, ends > 0 and end_s or '+inf', window)
-  redis.call('ZREMRANGEBYSCORE', windows, '-inf', text(now - KEPT_S))
-  redis.call('ZADD', root .. 'counters', goes, name)
-  redis.call('ZREMRANGEBYSCORE', root .. 'counters', '-inf', text(now))
+  local windows = root .. 'windows:' .. sub(name, 1, -#window - 2)
+  call('ZADD', windows, ends > 0 and end_s or '+inf', window)
+  call('ZREMRANGEBYSCORE', windows, '-inf', text(now - KEPT_S))
+  call('ZADD', root .. 'counters', goes, name)
+  call('ZREMRANGEBYSCORE', root .. 'counters', '-inf', text(now))
 end

@@ -69,14 +69,13 @@ async def sums(store: Store, *scopes: str) -> dict[str, tuple[int, int]]:
 
 def said(call: Call) -> list[bytes]:
     """The words of a call as a server reads them: EVALSHA, the script's hash, the number of keys …"""
-    command = call.command()
-    assert command.startswith(b"*%d\r\n" % (2 + call.words.number))
-    at, words = command.index(b"\n") + 1, []
+    command = call.command
+    at, words = command.index(b"\n") + 1, list[bytes]()
     while at < len(command):
         end = command.index(b"\r", at)
         size, start = int(command[at + 1 : end]), end + 2
         words.append(command[start : start + size])
         assert command[at : at + 1] == b"$" and command[start + size : start + size + 2] == b"\r\n"
         at = start + size + 2
-    assert len(words) == 2 + call.words.number
+    assert command.startswith(b"*%d\r\n" % len(words))
     return words

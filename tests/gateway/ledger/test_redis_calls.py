@@ -7,7 +7,20 @@ import pytest
 
 from gateway.ledger import redis_calls as calls
 from gateway.ledger.redis_scripts import keys
-from gateway.ledger.store import Beat, Entry, Fold, Granted, Level, Meter, Refused, Settled, StoreDown, Sum
+from gateway.ledger.store import (
+    Ask,
+    Beat,
+    Entry,
+    Fold,
+    Granted,
+    Level,
+    Meter,
+    Refused,
+    Settled,
+    Standing,
+    StoreDown,
+    Sum,
+)
 from tests.gateway.ledger.requests import around_now, ask, bill, cap, said
 
 ROOT = keys("{p:default}:")
@@ -45,36 +58,57 @@ def test_the_answers_of_a_settle() -> None:
 
 
 def test_a_reserve_says_all_of_the_ask() -> None:
-    asked = ask("é", cap(5), around_now(None), most=7, usual=6, least=-5, meters=[Meter("key:k", "rpm", 3)], tokens=9)
+    today = around_now(None)
+    meters = [Meter("key:%s", "rpm", 3), Meter("key:k", "parallel", 4), Meter("key:k", "tpd", 8)]
+    asked = ask("é", cap(5), today, most=7, usual=6, least=-5, meters=meters, tokens=9)
     call = calls.reserve(ROOT, asked)
     id, least, usual, most, whole, patient, tokens, least_tokens, lease_s, line, names, *rest = said(call)[4:]
     assert (id.decode(), int(least), int(usual), int(most), whole, patient) == ("é", -5, 6, 7, b"0", b"1")
     assert (int(tokens), int(least_tokens), float(lease_s), line) == (9, 0, 1000.0, asked.line)
     assert names == b'["key:k|total","key:k|1d:today"]'
-    assert rest[:6] == [b"1", b"2", b"1", b"key", b"k", b"1"]
-    assert rest[6:12] == [b"key:k|total", b"total", b"0.0", b"0.0", b"5", b"clamp"]
-    assert rest[16:] == [b"", b"clamp", b"key:k", b"rpm", b"3"]
+    start_s, end_s = repr(today.start_s), repr(today.end_s)
+    assert orjson.loads(rest[0]) == [["total", "0.0", "0.0"], ["1d:today", start_s, end_s]]
+    assert rest[1:5] == [start_s.encode(), end_s.encode(), b"0", b"8"]
+    taken = b'[["key:%%s","rpm","%s","1"],["key:k","parallel","","1"],["key:k","tpd","%s","%s"]]'
+    assert rest[5:11] == [taken, b"0", b"1", b"2", b"1", b"3"]
+    assert rest[11:14] == [b"{p:default}:states:key", b"k", b'["1","0","",']
+    assert rest[14:18] == [b"{p:default}:sums:key:k|total", b"5", b"{p:default}:sums:key:k|1d:today", b""]
+    rates = [b"{p:default}:meters:key:%s|rpm", b"r", b"3"], [b"{p:default}:meters:key:k|tpd", b"T", b"8"]
+    assert rest[18:] == [b"key:k", *rates[0], b"key:k", b"p", b"4", *rates[1]]
     assert call.durable
+
+
+def test_a_reserve_with_nothing_to_count_on_leaves_blanks() -> None:
+    free = Ask("r", (Standing("org", "default", 0), Standing("key", "k", 0)), (cap(None, on_cap="refuse"),), 1, 2, 3)
+    rest = said(calls.reserve(ROOT, free))[15:]
+    assert rest[1:11] == [b"", b"", b"0", b"", b"", b"0", b"2", b"1", b"0", b"0"]
+    assert rest[13] == b"" and rest[16] == b'["0","0","",'
+    twice = [Meter("key:k", "rpm", 3), Meter("key:k", "rpm", 4)]
+    assert said(calls.reserve(ROOT, ask("r", cap(5, on_cap="refuse"), meters=twice)))[18:22:3] == [b"1", b"1"]
 
 
 def test_a_settle_says_all_of_the_bill() -> None:
     billed = bill("é", 9_000_000 * 10**9, cap(5), tokens=12)
-    id, cost, tokens, line, names, *places = said(calls.settle(ROOT, billed))[4:]
+    id, cost, tokens, line, names, windows, *sums = said(calls.settle(ROOT, billed))[4:]
     assert (id.decode(), cost, int(tokens)) == ("é", b"9000000000000000", 12)
     assert orjson.loads(line)["cost_nanousd"] == 9_000_000 * 10**9
-    assert (names, places) == (b'["key:k|total"]', [b"key:k|total", b"total", b"0.0"])
+    assert (names, windows) == (b'["key:k|total"]', b'[["total","0.0","0.0"]]')
+    assert sums == [b"{p:default}:sums:key:k|total"]
 
 
 def test_what_is_said_again_is_what_was_meant() -> None:
-    """The same counters come with other meters, other ones at the place of those that are gone."""
+    """The same counters come with other meters, in another store, other ones at the place of those that are gone."""
     counters = (cap(1),)
     for meters in ([Meter("a", "rpm", 1)], [], [Meter("b", "tpm", 2)]):
-        for _ in range(2):
-            words = said(calls.reserve(ROOT, ask("r", *counters, meters=meters)))
-            assert words[17] == str(len(meters)).encode()
-            assert words[27::3] == [meter.scope.encode() for meter in meters]
+        for root in (ROOT, keys("{q:default}:")):
+            for _ in range(2):
+                words = said(calls.reserve(root, ask("r", *counters, meters=meters)))
+                assert words[25] == str(len(meters)).encode()
+                assert words[31::3] == [f"{root.first}meters:{meter.name}".encode() for meter in meters]
+                assert said(calls.settle(root, bill("r", 1, *counters)))[10] == f"{root.first}sums:key:k|total".encode()
     for at in range(3 * calls.MOST_SAME):
-        assert said(calls.settle(ROOT, bill("r", 1, cap(None, scope=f"key:{at}"))))[9] == f"key:{at}|total".encode()
+        settled = said(calls.settle(ROOT, bill("r", 1, cap(None, scope=f"key:{at}"))))
+        assert settled[10] == f"{{p:default}}:sums:key:{at}|total".encode()
 
 
 @pytest.mark.parametrize("most", [10**18, 10**19, 10**20, 10**40])
