@@ -25,7 +25,7 @@
 
     openai         and every host that speaks its shape; _usage, _error
     anthropic      request, _messages (its turns); _answer, _blocks (what comes back)
-    gemini         request, _turns, _tools; _answer, _arguments (streamed), _usage, _error
+    gemini         request, _turns, _tools; _answer, _candidate (one choice), _arguments (streamed), _usage, _error
     bedrock        request, _turns, _media, _tools; _answer, _blocks
     openrouter     OpenAI's shape with its own manners, composed
     vertex         Gemini in Vertex's envelope; _anthropic, _openai (its other makers' shapes), composed

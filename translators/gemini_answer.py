@@ -13,263 +13,19 @@ A blocked prompt is a choice with finish_reason `content_filter`, no content, an
 Sources: google-genai 3.4, types.FinishReason, types.Part, types.GenerateContentResponse; the recorded exchanges.
 """
 
-import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
-from translators import completion, json_array, recall, sse
+from translators import completion, json_array, sse
 from translators.errors import LLMError
 from translators.exchange import NONE, Answer, Context, Json
-from translators.gemini_arguments import StreamedArguments
+from translators.gemini_candidate import FINISH, PLAIN, Candidate, dict_of, list_of, logprobs_of, searches
 from translators.gemini_error import error_object, within
-from translators.gemini_turns import FORMAT, SERVER_PARTS
 from translators.gemini_usage import service_tier, usage_of
 from translators.usage import Usage, later
-
-FINISH = {
-    "FINISH_REASON_UNSPECIFIED": "stop",
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "OTHER": "stop",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MALFORMED_FUNCTION_CALL": "stop",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_OTHER": "stop",
-    "NO_IMAGE": "stop",
-    "IMAGE_RECITATION": "content_filter",
-    "UNEXPECTED_TOOL_CALL": "stop",
-    "TOO_MANY_TOOL_CALLS": "length",
-    "MISSING_THOUGHT_SIGNATURE": "stop",
-    "MALFORMED_RESPONSE": "stop",
-    "ESCALATION": "content_filter",
-    "PUP_LIMITED_DISABLED": "content_filter",
-    "CONTINUATION": "length",
-    "MODEL_ARMOR": "content_filter",
-}
-# As numbers where a proxy on the way writes enums so; beyond these the two Google APIs number differently.
-_FINISH_NUMBERS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
-
-# A candidate's fields kept for its end, with their names here.
-_KEPT = {
-    "groundingMetadata": "grounding_metadata",
-    "urlContextMetadata": "url_context_metadata",
-    "citationMetadata": "citation_metadata",
-    "safetyRatings": "safety_ratings",
-    "avgLogprobs": "avg_logprobs",
-    "finishMessage": "native_finish_message",
-    "continuationToken": "continuation_token",
-    "promptFeedback": "prompt_feedback",  # of the whole answer: told with its first candidate
-    "modelStatus": "model_status",
-}
-_PLAIN = {"content", "index", "finishReason"}  # what a candidate holds beside those, and mostly alone
-
-
-class _Candidate:
-    """One choice: Gemini's parts in, deltas of OpenAI's message out."""
-
-    def __init__(self, index: int, context: Context, call_prefix: str) -> None:
-        self.index = index
-        self.finish: str | None = None  # Google's word
-        self.remember: dict[str, Json] = {}
-        self.kept: Json = {}  # Google's fields for the end, by their names there
-        self.bytes = 0
-        self._context = context
-        self._call_prefix = call_prefix
-        self._text: list[str] = []
-        self._text_signature: str | None = None
-        self._calls: list[str] = []  # ids
-        self._details = 0  # entries of reasoning_details so far
-        self._thinking = False  # the last entry is thought text that may go on
-        self._images = 0
-        self._blocks = 0
-        self._audio_rest: bytes | None = None  # up to 2 bytes, so that the base64 of all chunks joins without padding
-        self._open: StreamedArguments | None = None  # of a call whose arguments still come
-        self._custom = False  # that call is of a custom tool
-
-    def read(self, candidate: Json) -> Iterator[Json]:
-        """The deltas that a chunk's candidate brings."""
-        if not candidate.keys() <= _PLAIN:
-            self._keep(candidate)
-        content = candidate.get("content")
-        for part in _list(content.get("parts") if isinstance(content, dict) else None):
-            if isinstance(part, dict):
-                yield from self._part(part)
-        reason = candidate.get("finishReason")
-        if reason:
-            self.finish = _FINISH_NUMBERS.get(reason, str(reason)) if isinstance(reason, int) else str(reason)
-
-    def carry_on(self, text: str) -> None:
-        """More text, whose deltas were made already."""
-        self._text.append(text)
-        self.bytes += len(text.encode())
-
-    def _keep(self, candidate: Json) -> None:
-        for field in _KEPT:
-            value = candidate.get(field)
-            if value not in (None, [], {}):
-                merge = isinstance(value, dict) and isinstance(self.kept.get(field), dict)
-                self.kept[field] = {**self.kept[field], **value} if merge else value
-
-    def end(self, created: int) -> Iterator[Json]:
-        """The deltas that wait for the end: what is still open, then Google's metadata, each once."""
-        if self._open is not None:
-            yield from self._close_call()
-        if self._audio_rest is not None:
-            rest = base64.b64encode(self._audio_rest).decode()
-            yield {"audio": {"data": rest, "transcript": "", "expires_at": created}}
-        text = "".join(self._text)
-        if self._text_signature:
-            if self._calls:
-                self.remember.setdefault(self._calls[0], {})["text_signature"] = self._text_signature
-            elif text:
-                self.remember[recall.text_key(text)] = {"text_signature": self._text_signature}
-        extensions: Json = {_KEPT[field]: value for field, value in self.kept.items()}
-        if notes := _annotations(_dict(self.kept.get("groundingMetadata")), text):
-            extensions["annotations"] = notes
-        if extensions:
-            yield extensions
-
-    @property
-    def finish_reason(self) -> str:
-        """OpenAI's word for the end: a call makes it `tool_calls`, save where the answer was cut or filtered."""
-        said = FINISH.get(self.finish or "", "stop")
-        return "tool_calls" if self._calls and said == "stop" else said
-
-    def _part(self, part: Json) -> Iterator[Json]:
-        signature = part.get("thoughtSignature")
-        text = part.get("text")
-        if part.get("thought") is True and isinstance(text, str):
-            yield from self._thought(text)
-        elif isinstance(text, str):
-            if text:
-                self._text.append(text)
-                yield self._counted(text, {"content": text})
-            if signature:
-                self._text_signature = signature
-                yield self._signed(signature)
-        elif isinstance(part.get("functionCall"), dict):
-            yield from self._call(part["functionCall"], signature)
-        elif isinstance(part.get("inlineData"), dict):
-            yield self._media(part, signature)
-        elif kinds := [key for key in part if key not in ("thought", "thoughtSignature")]:
-            yield self._block(part, next((kind for kind in kinds if kind in SERVER_PARTS), kinds[0]))
-        elif signature:
-            self._text_signature = signature
-            yield self._signed(signature)
-
-    def _counted(self, text: str, delta: Json) -> Json:
-        self.bytes += len(text.encode(errors="surrogatepass"))
-        return delta
-
-    def _thought(self, text: str) -> Iterator[Json]:
-        if not text:
-            return
-        detail: Json = {"type": "reasoning.text", "text": text}
-        if not self._thinking:
-            detail["format"] = FORMAT  # once an entry: an accumulator joins strings
-            self._details += 1
-            self._thinking = True
-        detail["index"] = self._details - 1
-        yield self._counted(text, {"reasoning_content": text, "reasoning_details": [detail]})
-
-    def _signed(self, signature: str, call: str | None = None) -> Json:
-        detail: Json = {"type": "reasoning.encrypted", "data": signature, "format": FORMAT, "index": self._details}
-        if call is not None:
-            detail["id"] = call
-        self._details += 1
-        self._thinking = False
-        return {"reasoning_details": [detail]}
-
-    def _call(self, call: Json, signature: str | None) -> Iterator[Json]:
-        """A function call: whole, or its beginning, its arguments one by one, and an empty one as its end."""
-        name, pieces = call.get("name"), _list(call.get("partialArgs"))
-        if name:
-            if self._open is not None:
-                yield from self._close_call()
-            if name == self._context.json_tool:
-                arguments = orjson.dumps(call.get("args") or {}).decode()
-                self._text.append(arguments)
-                yield self._counted(arguments, {"content": arguments})
-                return
-            yield from self._begin(call, str(name), signature)
-            if not call.get("willContinue") and not pieces:
-                return
-            self._open = StreamedArguments(_dict(call.get("args")))
-        if self._open is not None:
-            self._open.add(pieces)
-            if not call.get("willContinue"):
-                yield from self._close_call()
-
-    def _begin(self, call: Json, wire_name: str, signature: str | None) -> Iterator[Json]:
-        name = self._context.tool_names.get(wire_name, wire_name)
-        index = len(self._calls)
-        id = str(call.get("id") or f"{self._call_prefix}{index}")
-        self._calls.append(id)
-        if signature:
-            self.remember[id] = {"signature": signature}
-            yield self._signed(signature, id)
-        self._custom = name in self._context.custom_tools
-        whole = not call.get("willContinue") and not call.get("partialArgs")
-        arguments = self._arguments_text(_dict(call.get("args"))) if whole else ""
-        if self._custom:
-            made = {"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": arguments}}
-            yield self._counted(arguments, {"tool_calls": [made]})
-        else:
-            yield self._counted(arguments, completion.tool_call_start(index, id, name, arguments))
-
-    def _arguments_text(self, args: Json) -> str:
-        if self._custom and isinstance(args.get("input"), str):
-            text: str = args["input"]
-            return text
-        return orjson.dumps(args).decode()
-
-    def _close_call(self) -> Iterator[Json]:
-        assert self._open is not None  # noqa: S101 - for the type checker: both callers have looked
-        text, index = self._arguments_text(self._open.args), len(self._calls) - 1
-        self._open = None
-        if self._custom:
-            yield self._counted(text, {"tool_calls": [{"index": index, "type": "custom", "custom": {"input": text}}]})
-        else:
-            yield self._counted(text, completion.tool_call_arguments(index, text))
-
-    def _block(self, part: Json, kind: str) -> Json:
-        block = {"index": self._blocks, "type": _snake(kind), **part}
-        self._blocks += 1
-        return {"server_tool_blocks": [block]}
-
-    def _media(self, part: Json, signature: str | None) -> Json:
-        blob = part["inlineData"]
-        mime, data = str(blob.get("mimeType") or ""), str(blob.get("data") or "")
-        if part.get("thought") is True or not mime.startswith(("image/", "audio/")):
-            return self._block(part, "inlineData")
-        if mime.startswith("image/"):
-            image: Json = {"index": self._images, "type": "image_url"}
-            image["image_url"] = {"url": f"data:{mime};base64,{data}"}
-            if signature:
-                image["thought_signature"] = signature
-            self._images += 1
-            return {"images": [image]}
-        first = self._audio_rest is None
-        try:
-            raw = (self._audio_rest or b"") + base64.b64decode(data)
-        except ValueError:
-            raise LLMError("bad_upstream", "The provider sent audio that is no base64") from None
-        whole = len(raw) - len(raw) % 3
-        self._audio_rest = raw[whole:]
-        delta = {"data": base64.b64encode(raw[:whole]).decode()}
-        return {
-            "audio": {"id": f"audio_{self._call_prefix}{self.index}", "mime_type": mime, **delta} if first else delta
-        }
-
 
 _BACKSLASH = 0x5C
 _TEXT = re.compile(rb'"text": ?"((?:[^"\\]|\\.)+)"')
@@ -295,7 +51,7 @@ class Decoder:
         self._request_id = request_id
         self._events: sse.Decoder | json_array.Decoder | None = None
         self._chunks: completion.Chunks | None = None
-        self._candidates: dict[int, _Candidate] = {}
+        self._candidates: dict[int, Candidate] = {}
         self._usage: Json = {}
         self._blocked: Json = {}  # promptFeedback
         self._failed: LLMError | None = None
@@ -303,7 +59,7 @@ class Decoder:
         self._behind = b""  # what stood behind it
         self._before_counts = self._behind_counts = b""  # and within that, around the counts
         self._frame_before = self._frame_behind = b""  # what stands around a text in its frame
-        self._speaker: _Candidate | None = None  # the last that was read
+        self._speaker: Candidate | None = None  # the last that was read
         self._texts: list[str] = []  # what it has still to hear of
         self._unread = False  # the counts in `_behind` were not read yet
 
@@ -352,7 +108,7 @@ class Decoder:
         if (counted := _COUNTED.search(behind)) and (found := _COUNTS.match(behind, counted.end())):
             before_counts, behind_counts = behind[: found.start()], behind[found.end() :]
             counts = b"999999999" + found[1] + b"999999999"
-            chunk["usageMetadata"] = _dict(chunk.get("usageMetadata")) | _PROBE
+            chunk["usageMetadata"] = dict_of(chunk.get("usageMetadata")) | _PROBE
         try:
             probe = orjson.loads(before[6:] + b'"' + (before_counts + counts + behind_counts if counts else behind))
         except orjson.JSONDecodeError:
@@ -392,7 +148,7 @@ class Decoder:
         if self._unread:
             self._unread = False
             self._usage = later(
-                self._usage, _dict(_parsed(self._before[6:] + b'"' + self._behind).get("usageMetadata"))
+                self._usage, dict_of(_parsed(self._before[6:] + b'"' + self._behind).get("usageMetadata"))
             )
         if self._texts and self._speaker is not None:
             self._speaker.carry_on("".join(self._texts))
@@ -402,13 +158,13 @@ class Decoder:
         if self._chunks is None:
             id, model = _head(chunk, self._context, self._request_id)
             self._chunks = completion.Chunks(id, self._created, model)
-        self._usage = later(self._usage, _dict(chunk.get("usageMetadata")))
-        self._blocked |= _dict(chunk.get("promptFeedback"))
+        self._usage = later(self._usage, dict_of(chunk.get("usageMetadata")))
+        self._blocked |= dict_of(chunk.get("promptFeedback"))
         if tier := service_tier(self._usage):
             self._chunks.extra = {"service_tier": tier}
         for candidate, said in _candidates(chunk, self._candidates, self._context, self._request_id):
             self._speaker = candidate
-            logprobs = _logprobs(_dict(said["logprobsResult"])) if "logprobsResult" in said else None
+            logprobs = logprobs_of(dict_of(said["logprobsResult"])) if "logprobsResult" in said else None
             for delta in candidate.read(said):
                 frames.append(self._chunks.delta(delta, candidate.index, logprobs))
                 logprobs = None
@@ -420,7 +176,7 @@ class Decoder:
     def usage(self) -> Usage:
         """What is known so far."""
         self._catch_up()
-        return usage_of(self._usage, *_searches(self._candidates))
+        return usage_of(self._usage, *searches(self._candidates.values()))
 
     def close(self) -> list[bytes]:
         """The end of each choice, and the usage where it was asked for.
@@ -455,7 +211,7 @@ class Decoder:
 def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
     """Gemini's whole answer as OpenAI's. Raises LLMError for an error within it, or when it holds no answer."""
     said = _parsed(body)
-    metadata = _dict(said.get("usageMetadata"))
+    metadata = dict_of(said.get("usageMetadata"))
     remember: Mapping[str, Any] = NONE
     text = _text_alone(said)
     if text is not None:
@@ -464,7 +220,7 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
         usage = usage_of(metadata, 0, 0)
     else:
         choices, read = _read(said, context, created, request_id)
-        usage = usage_of(metadata, *_searches(read))
+        usage = usage_of(metadata, *searches(read.values()))
         remember = {key: value for each in read.values() for key, value in each.remember.items()}
     id, model = _head(said, context, request_id)
     extra = {"service_tier": usage.service_tier} if usage.service_tier else None
@@ -482,27 +238,27 @@ def _text_alone(said: Json) -> str | None:
         return None
     if len(part) != 1 or type(text) is not str or not text or type(reason) is not str or not reason:
         return None
-    if not _PLAIN.issuperset(candidate) or candidate.get("index") or "promptFeedback" in said or "modelStatus" in said:
+    if not PLAIN.issuperset(candidate) or candidate.get("index") or "promptFeedback" in said or "modelStatus" in said:
         return None
     return text
 
 
-def _read(said: Json, context: Context, created: int, request_id: str) -> tuple[list[Json], dict[int, _Candidate]]:
+def _read(said: Json, context: Context, created: int, request_id: str) -> tuple[list[Json], dict[int, Candidate]]:
     """The choices of a whole answer, and its candidates. Raises LLMError where it holds neither."""
-    read: dict[int, _Candidate] = {}
+    read: dict[int, Candidate] = {}
     messages: dict[int, Json] = {}
     logprobs: dict[int, Json | None] = {}
     for candidate, each in _candidates(said, read, context, request_id):
         message = messages.setdefault(candidate.index, {})
         for delta in [*candidate.read(each), *candidate.end(created)]:
             _join(message, delta)
-        logprobs[candidate.index] = _logprobs(_dict(each.get("logprobsResult")))
+        logprobs[candidate.index] = logprobs_of(dict_of(each.get("logprobsResult")))
     choices = []
     for index in sorted(messages):  # one without a finish reason is whole all the same, its JSON being so (recorded)
         made = completion.choice(_whole(messages[index]), read[index].finish_reason, read[index].finish, index)
         choices.append({**made, "logprobs": logprobs[index]})
     if not choices:
-        feedback = _dict(said.get("promptFeedback"))
+        feedback = dict_of(said.get("promptFeedback"))
         if not feedback.get("blockReason"):
             raise LLMError("bad_upstream", "The provider's answer holds neither a candidate nor a reason")
         message, reason = _block(feedback)
@@ -532,9 +288,9 @@ def _head(said: Json, context: Context, request_id: str) -> tuple[str, str]:
 
 
 def _candidates(
-    said: Json, read: dict[int, _Candidate], context: Context, request_id: str
-) -> Iterator[tuple[_Candidate, Json]]:
-    for place, each in enumerate(_list(said.get("candidates"))):
+    said: Json, read: dict[int, Candidate], context: Context, request_id: str
+) -> Iterator[tuple[Candidate, Json]]:
+    for place, each in enumerate(list_of(said.get("candidates"))):
         if not isinstance(each, dict):
             continue
         given = each.get("index")
@@ -542,7 +298,7 @@ def _candidates(
         if index not in read:
             # made-up ids are unique in an answer, and the same however often it is decoded
             prefix = f"call_{request_id}_" + (f"{index}_" if index else "")
-            read[index] = _Candidate(index, context, prefix)
+            read[index] = Candidate(index, context, prefix)
         if place == 0 and ("promptFeedback" in said or "modelStatus" in said):
             each = each | {key: said[key] for key in ("promptFeedback", "modelStatus") if key in said}
         yield read[index], each
@@ -576,8 +332,8 @@ def _join(message: Json, delta: Json) -> None:
             _join(old, value)
         elif isinstance(old, list) and isinstance(value, list):
             for entry in [*value]:  # it may be the same list, where a candidate comes twice
-                place = _dict(entry).get("index")
-                same = next((each for each in old if place is not None and _dict(each).get("index") == place), None)
+                place = dict_of(entry).get("index")
+                same = next((each for each in old if place is not None and dict_of(each).get("index") == place), None)
                 if same is None:
                     old.append(entry)
                 else:
@@ -593,67 +349,3 @@ def _whole(message: Json) -> Json:
     if not message.get("content") and not message.get("tool_calls") and not message.get("audio"):
         message["content"] = ""
     return message
-
-
-def _annotations(grounding: Json, text: str) -> list[Json]:
-    """OpenAI's url_citation for each source with a place in `text`; Google counts in bytes, OpenAI in characters."""
-    chunks, raw, notes = _list(grounding.get("groundingChunks")), text.encode(errors="surrogatepass"), list[Json]()
-    for support in _list(grounding.get("groundingSupports")):
-        segment = _dict(_dict(support).get("segment"))
-        start, end = segment.get("startIndex") or 0, segment.get("endIndex")
-        if not isinstance(start, int) or not isinstance(end, int):
-            continue
-        place = {"start_index": _characters(raw[:start]), "end_index": _characters(raw[:end])}
-        for at in _list(support.get("groundingChunkIndices")):
-            web = _dict(_dict(chunks[at]).get("web")) if isinstance(at, int) and 0 <= at < len(chunks) else {}
-            if web.get("uri"):
-                cited = {**place, "url": web["uri"], "title": web.get("title") or ""}
-                notes.append({"index": len(notes), "type": "url_citation", "url_citation": cited})
-    return notes
-
-
-def _characters(raw: bytes) -> int:
-    return len(raw.decode(errors="ignore"))
-
-
-def _searches(read: dict[int, _Candidate]) -> tuple[int, int]:
-    """Google Search queries run, each counted once and empty ones not (ai.google.dev, pricing: billed by query), and
-    whether places of Google Maps were looked up."""
-    groundings = [_dict(each.kept.get("groundingMetadata")) for each in read.values()]
-    lists = ("webSearchQueries", "imageSearchQueries")
-    queries = sum(
-        len({query for query in _list(grounding.get(name)) if isinstance(query, str) and query})
-        for grounding in groundings
-        for name in lists
-    )
-    found = [chunk for grounding in groundings for chunk in _list(grounding.get("groundingChunks"))]
-    return queries, int(any(_dict(chunk).get("maps") for chunk in found))
-
-
-def _logprobs(result: Json) -> Json | None:
-    """types.LogprobsResult as OpenAI's ChoiceLogprobs; None where there is none."""
-    chosen, tops = _list(result.get("chosenCandidates")), _list(result.get("topCandidates"))
-    if not chosen:
-        return None
-    content = []
-    for at, each in enumerate(chosen):
-        others = _list(_dict(tops[at]).get("candidates")) if at < len(tops) else []
-        content.append({**_logprob(_dict(each)), "top_logprobs": [_logprob(_dict(other)) for other in others]})
-    return {"content": content, "refusal": None}
-
-
-def _logprob(token: Json) -> Json:
-    text = str(token.get("token") or "")
-    return {"token": text, "bytes": list(text.encode(errors="replace")), "logprob": token.get("logProbability") or 0.0}
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-
-
-def _dict(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
@@ -15,7 +14,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from bench import answers
 from tests.recorded import gemini as said_by
 from tests.replay import FIXTURES, body_of, recording
-from translators import gemini_answer, recall
+from translators import gemini_answer, gemini_candidate, recall
 from translators.errors import LLMError
 from translators.exchange import Answer, Context
 
@@ -164,10 +163,6 @@ def test_arguments_that_come_one_by_one() -> None:
     assert ids == [f"call_req_{at}" for at in range(4)]
     assert list(decoder.remember) == ids[:1]  # only the first of parallel calls is signed
     assert message["finish_reason"] == "tool_calls"
-
-
-def test_every_finish_reason_of_the_sdk_has_a_word() -> None:
-    assert set(gemini_answer.FINISH) == {each.value for each in types.FinishReason}
 
 
 @pytest.mark.parametrize(
@@ -652,7 +647,7 @@ def test_text_alone_is_read_as_any_other_answer(said: dict[str, Any]) -> None:
     choices, read = gemini_answer._read(said, Context(), 1, "r")
     answer = gemini_answer.response(json.dumps(said).encode(), Context(), 1, "r")
     assert json.dumps(json.loads(answer.body)["choices"]) == json.dumps(choices)  # their order included
-    assert gemini_answer._searches(read) == (0, 0)
+    assert gemini_candidate.searches(read.values()) == (0, 0)
     assert not any(each.remember for each in read.values())
     assert answer.remember == {}
 
