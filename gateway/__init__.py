@@ -6,6 +6,7 @@
     gateway            what the endpoints need, in one value
     chat               tells the story of one request, top to bottom
     client, hang_up    the caller's end of the connection, and its going away
+    deadlines          ends of patience that are seldom reached, many on one timer
     keys, payers       the bearer token → a virtual key; whose caps and limits a request counts against
     routing            the model name → ordered targets (provider + upstream model)
     bounded            what is kept in mind of what there may be any number of
