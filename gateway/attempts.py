@@ -239,7 +239,7 @@ def masked(error: LLMError, target: Target) -> LLMError:
 
 
 def _calls(chat: Json, target: Target) -> int:
-    return calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
+    return 1 if "n" not in chat else calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
 
 
 async def _attempts_at_once(

@@ -100,11 +100,11 @@ def _at_known_rates(quote: Quote) -> Quote:
 def _quote(chat: Json, body_bytes: int, target: Target, plain: bool) -> Quote:
     facts = target.endpoint.facts
     asked = asked_length(chat)
-    apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint)
+    apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint) if "n" in chat else 1
     length, at_s = asked or facts.max_output_tokens, time.time()
     if plain:
         tokens, predicted = text_bound(chat, body_bytes, facts) * apart, 0
-        extras = Extras(chat.get("service_tier"), PLAIN.special, apart)
+        extras = PLAIN if apart == 1 and "service_tier" not in chat else Extras(chat.get("service_tier"), calls=apart)
     else:
         tokens = input_bound(chat, body_bytes, facts) * apart
         predicted = prediction_bound(chat) * apart

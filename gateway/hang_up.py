@@ -5,7 +5,7 @@ A connection of ours tells it (http1.Exchange.when_gone); another server tells n
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Self
 
 from starlette.types import Message, Receive
 
@@ -16,24 +16,50 @@ class HungUp(Exception):
     """The client went away before its answer was complete."""
 
 
-class Interruption:
-    """Ends the work of the task that it was made in, as a cancellation; `interruptible` lets the reason out."""
+class interruptible:  # a word of the language here: with interruptible(…)
+    """Within, the current task is cancelled as soon as the client disconnects, or `linger_s()` seconds after that; it
+    comes out as HungUp, also where the work came to its end meanwhile. `now` and `after` cancel it for other reasons.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop  # to ask for it, or for the task without it, is a system call, getpid, each time
-        task = asyncio.current_task(loop)
+    The request's body must have been read. Works as asyncio.timeout does: only a cancellation of its own is translated.
+    """
+
+    _reason: Exception | None = None
+    _over = _client_gone = False
+
+    def __init__(
+        self,
+        receive: Receive,
+        linger_s: Callable[[], float],
+        exchange: Exchange | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`exchange`: whose `receive` it is, where that is one of ours. `loop`: the one that runs, for who has it; to
+        ask for it, or for the task without it, is a system call, getpid, each time."""
+        self._loop = loop or asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
-        self._task = task
-        self._before = task.cancelling()
-        self._over = False
-        self.reason: Exception | None = None
-        self.gone = False  # the client is: nothing more reaches it
+        self._task, self._before = task, task.cancelling()
+        self._watch = exchange or _Watch(receive)
+        self._linger_s = linger_s
         self._ends: list[Callable[[], object]] = []
+
+    def __enter__(self) -> Self:
+        self._watch.when_gone(self._gone)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._over = True
+        self._watch.nobody_asks()  # and lets go of `_gone`: a cycle would be left to the garbage collector
+        for call in self._ends:
+            call()
+        self._ends.clear()
+        if (reason := self._why(error)) is not None:
+            raise reason from None
 
     def now(self, reason: Exception) -> None:
         """End the work, unless it has ended."""
-        if self.reason is None and not self._over:
-            self.reason = reason
+        if self._reason is None and not self._over:
+            self._reason = reason
             self._task.cancel()
 
     def after(self, delay_s: float, reason: Callable[[], Exception]) -> None:
@@ -44,57 +70,20 @@ class Interruption:
         """Have `call` called when the work has ended."""
         self._ends.append(call)
 
-    def close(self) -> None:
-        """The work has ended: nothing of `after` comes any more."""
-        for call in self._ends:
-            call()
-        self._ends.clear()
-
-    def over(self, error: BaseException | None) -> Exception | None:
-        """The work has ended, with `error` or without one: what it was interrupted for, if that is why."""
-        self._over = True
-        if self.reason is not None:
+    def _why(self, error: BaseException | None) -> Exception | None:
+        """What the work, which ended with `error` or without one, was interrupted for, if that is why."""
+        if self._reason is not None:
             cancelled_by_us_alone = self._task.uncancel() <= self._before
             if isinstance(error, asyncio.CancelledError):
-                return self.reason if cancelled_by_us_alone else None
-        return HungUp() if self.gone and error is None else None
-
-
-class interruptible:  # a word of the language here: with interruptible(…)
-    """Within, the current task is cancelled as soon as the client disconnects, or `linger_s()` seconds after that; it
-    comes out as HungUp, also where the work came to its end meanwhile.
-
-    The request's body must have been read. Works as asyncio.timeout does: only a cancellation of its own is translated.
-    """
-
-    def __init__(
-        self,
-        receive: Receive,
-        linger_s: Callable[[], float],
-        exchange: Exchange | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        """`exchange`: whose `receive` it is, where that is one of ours. `loop`: the one that runs, for who has it."""
-        self._watch = exchange or _Watch(receive)
-        self._linger_s = linger_s
-        self._interruption = Interruption(loop or asyncio.get_running_loop())
-
-    def __enter__(self) -> Interruption:
-        self._watch.when_gone(self._gone)
-        return self._interruption
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._watch.nobody_asks()  # and lets go of `_gone`: a cycle would be left to the garbage collector
-        self._interruption.close()
-        if (reason := self._interruption.over(error)) is not None:
-            raise reason from None
+                return self._reason if cancelled_by_us_alone else None
+        return HungUp() if self._client_gone and error is None else None
 
     def _gone(self) -> None:
-        self._interruption.gone = True
+        self._client_gone = True
         if left_s := self._linger_s():
-            self._interruption.after(left_s, HungUp)
+            self.after(left_s, HungUp)
         else:
-            self._interruption.now(HungUp())
+            self.now(HungUp())
 
 
 class _Watch:
