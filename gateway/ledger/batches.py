@@ -6,7 +6,7 @@ Both stores use it: a batch is one pipeline to Redis, or one transaction (and so
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from gateway.ledger.store import Promise, StoreDown
 
@@ -15,20 +15,21 @@ Answer = TypeVar("Answer")
 
 LARGEST = 500  # items in a batch: bounds how long the first of them waits for the last
 MOST_WAITING = 20_000  # some seconds' work of a quick store: behind these, a caller is better told at once
+LONE = 8  # batches of one after each other: then one more need not wait for company
 SILENCE_S = 15.0  # a store that neither answers nor fails in this time hangs: longer than its own time-outs
 
 AGAIN = object()  # in an answer's place
 
 Waiting = Sequence[tuple[Item, asyncio.Future[Answer]]]
-Done = Callable[[Iterable[Answer | Exception]], None]
 
 
 class Lane(Generic[Item, Answer]):
     """Sends items in batches, at most `width` at a time. `send` answers each in order, with a result or an exception.
 
-    `begin`, where there is one, is tried first. It takes no task: it is told a batch and a callback, and answers False
-    where it cannot send now; else the callback comes in good time with the answers, AGAIN where it takes `send` to get
-    one.
+    `begin`, where there is one, is tried first. It takes no task: it is told a batch, and answers False where it cannot
+    send now; else `returned` is called in good time, and `read` makes an answer of what came for each item: raises
+    StoreDown or ValueError for one that it is refused, gives AGAIN where it takes `send` to get one. Where items have
+    come one by one for a while, the next does not wait for the end of the loop's turn.
 
     Raises StoreDown to everyone in a batch that fails, and to all who wait behind it: they would meet the same silence.
     So it does when as many batches as there may be have been under way for SILENCE_S (their items may be carried out
@@ -39,13 +40,16 @@ class Lane(Generic[Item, Answer]):
         self,
         send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]],
         width: int,
-        begin: Callable[[Sequence[Item], Done[Answer]], bool] | None = None,
+        begin: Callable[[Waiting[Item, Answer]], bool] | None = None,
+        read: Callable[[Item, Any], Answer] | None = None,
     ) -> None:
         self._send = send
         self._begin = begin
+        self._read = read
         self._width = width
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._begun = 0  # batches without a task
+        self._lone = 0  # how many of the last ones were of one item
         self._under_way: set[asyncio.Task[None]] = set()
         self._silent: set[asyncio.Task[None]] = set()  # of these, the ones that have been for too long
         self._called = False
@@ -64,7 +68,7 @@ class Lane(Generic[Item, Answer]):
 
     def promise(self, item: Item) -> Promise[Answer]:
         """The same, for a caller who must know the answer even where it is cancelled."""
-        loop = self._loop = self._loop or asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         promise: Promise[Answer] = Promise(loop=loop)
         self._queue(item, promise, loop)
         return promise
@@ -79,32 +83,47 @@ class Lane(Generic[Item, Answer]):
         return bool(self._waiting or self._begun or self._under_way)
 
     def _queue(self, item: Item, future: asyncio.Future[Answer], loop: asyncio.AbstractEventLoop) -> None:
-        if len(self._waiting) >= MOST_WAITING or len(self._silent) >= self._width:
+        waiting = self._waiting
+        if (self._silent and len(self._silent) >= self._width) or len(waiting) >= MOST_WAITING:
             raise StoreDown("the store does not keep up")
-        self._waiting.append((item, future))
-        if not self._called:
+        waiting.append((item, future))
+        if self._called:
+            return
+        if self._lone < LONE or self._begun or self._under_way:
             self._called = True
             loop.call_soon(self._leave)  # after what else this tick of the loop asks for
+        else:
+            self._loop = loop
+            self._leave()
 
     def _leave(self) -> None:
         self._called = False
-        while self._waiting and self._begun + len(self._under_way) < self._width:
-            batch, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
-            if self._begin is not None and self._begin([item for item, _ in batch], partial(self._returned, batch)):
-                self._begun += 1
+        while (batch := self._waiting) and self._begun + len(self._under_way) < self._width:
+            if len(batch) > LARGEST:
+                batch, self._waiting = batch[:LARGEST], batch[LARGEST:]
             else:
+                self._waiting = []
+            if self._begin is not None and self._begin(batch):
+                self._begun += 1
+                self._lone = self._lone + 1 if len(batch) == 1 else 0
+            else:
+                self._lone = 0
                 self._set_out(batch)
         if self._drained is not None and not self._busy():
-            _resolve(self._drained, None)
+            if not self._drained.done():
+                self._drained.set_result(None)
             self._drained = None
 
-    def _returned(self, batch: Waiting[Item, Answer], answers: Iterable[Answer | Exception]) -> None:
+    def returned(self, batch: Waiting[Item, Answer], said: Iterable[Any] | None) -> None:
+        """What came for each item of a batch that had begun; None: it takes `send`."""
         self._begun -= 1
         try:
-            if again := _tell(batch, answers):
+            again = batch if said is None or self._read is None else _told(batch, said, self._read)
+            if again:
                 self._set_out(again)
         finally:
-            self._leave()
+            if self._waiting or self._drained is not None:
+                self._leave()
 
     def _set_out(self, batch: Waiting[Item, Answer]) -> None:
         loop = asyncio.get_running_loop()
@@ -123,7 +142,7 @@ class Lane(Generic[Item, Answer]):
         if len(self._silent) >= self._width:
             batch, self._waiting = [*batch, *self._waiting], []
         for _, future in batch:
-            _resolve(future, StoreDown(f"the store has been silent for {SILENCE_S:g} s"))
+            _fail(future, f"the store has been silent for {SILENCE_S:g} s")
 
     async def _carry(self, batch: Waiting[Item, Answer]) -> None:
         answers: Sequence[Answer | Exception] = ()
@@ -136,26 +155,52 @@ class Lane(Generic[Item, Answer]):
             _tell(batch, answers)
 
 
-def _tell(batch: Waiting[Item, Answer], answers: Iterable[Answer | Exception]) -> Waiting[Item, Answer]:
-    """Everyone their answer; those who have none yet. Nobody else is left waiting, whatever goes wrong."""
+def _tell(batch: Waiting[Item, Answer], answers: Iterable[Answer | Exception]) -> None:
+    """Everyone their answer. Nobody is left waiting, whatever goes wrong."""
+    left = iter(batch)
+    try:
+        for answer, (_, future) in zip(answers, left, strict=False):
+            if future.done():  # its caller was cancelled
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+    finally:
+        _break_off(left)
+
+
+def _told(
+    batch: Waiting[Item, Answer], said: Iterable[Any], read: Callable[[Item, Any], Answer]
+) -> Waiting[Item, Answer]:
+    """The same of what came for each; those who are to ask again."""
     again: list[tuple[Item, asyncio.Future[Answer]]] = []
     left = iter(batch)
     try:
-        for answer, each in zip(answers, left, strict=False):
+        for one, (item, future) in zip(said, left, strict=False):
+            try:
+                answer = read(item, one)
+            except (StoreDown, ValueError) as error:
+                if not future.done():
+                    future.set_exception(error)
+                continue
+            except BaseException:
+                _break_off([(item, future)])
+                raise
             if answer is AGAIN:
-                again.append(each)
-            else:
-                _resolve(each[1], answer)
+                again.append((item, future))
+            elif not future.done():
+                future.set_result(answer)
     finally:
-        for _, future in left:
-            _resolve(future, StoreDown("the store's batch was broken off"))
+        _break_off(left)
     return again
 
 
-def _resolve(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
-    if future.done():  # its caller was cancelled
-        return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
+def _break_off(left: Iterable[tuple[Any, asyncio.Future[Any]]]) -> None:
+    for _, future in left:
+        _fail(future, "the store's batch was broken off")
+
+
+def _fail(future: asyncio.Future[Any], why: str) -> None:
+    if not future.done():
+        future.set_exception(StoreDown(why))

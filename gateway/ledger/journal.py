@@ -24,9 +24,7 @@ def line(bill: Bill) -> bytes:
     """The journal's line for `bill`. Raises ValueError when it costs less than nothing, or more than can be counted."""
     if not 0 <= bill.cost_nanousd <= MAX_NANOUSD:
         raise ValueError(f"a bill is from 0 to {MAX_NANOUSD} nano-USD, not {bill.cost_nanousd} ({bill.request_id})")
-    values = dict(zip(_FIELDS, _values(bill), strict=True))
-    values["usage"] = dict(bill.usage)
-    return orjson.dumps(values)
+    return orjson.dumps(dict(zip(_FIELDS, _values(bill), strict=True)), dict)  # `usage` need not be a dict
 
 
 def bill_of(

@@ -16,9 +16,7 @@ scripts are given that root, and make the names of keys themselves.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import repeat
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -27,7 +25,7 @@ import orjson
 from gateway.ledger import journal
 from gateway.ledger import redis_calls as calls
 from gateway.ledger import redis_scripts as scripts
-from gateway.ledger.batches import AGAIN, Done, Lane
+from gateway.ledger.batches import AGAIN, Lane, Waiting
 from gateway.ledger.redis_calls import LAYOUT
 from gateway.ledger.redis_door import Door, Speak, failed, unknown_script
 from gateway.ledger.redis_durability import check, wait, warnings
@@ -63,7 +61,7 @@ BEATS = 500  # in one script: bounds how long it keeps the server from others
 SCANNED = 1000  # keys looked at in one step, where a store of layout 1 is taken over
 
 
-_Asked = tuple[Call, Callable[[Any], Any]]  # and how its answer is read
+_Asked = tuple[Call, Callable[[Any, Any], Any], Any]  # how its answer is read, and of what
 
 
 class RedisStore:
@@ -79,7 +77,7 @@ class RedisStore:
         self._wait = wait(self._door.address.parameters.get("wait", demand))
         self._at = keys(self._root)
         self._recent = Recent(self._at)
-        self._calls: Lane[_Asked, Any] = Lane(self._send, LINES, self._begin)
+        self._calls: Lane[_Asked, Any] = Lane(self._send, LINES, None if self._wait else self._begin, _said)
 
     async def open(self) -> None:
         """Raises StoreDown also when the server cannot do what is demanded, or a newer Headgate has been here."""
@@ -177,7 +175,7 @@ class RedisStore:
 
     # --- money
     def reserve(self, ask: Ask) -> Promise[Granted | Refused]:
-        return self._calls.promise((calls.reserve(self._at, ask), partial(self._reserved, ask)))
+        return self._calls.promise((calls.reserve(self._at, ask), self._reserved, ask))
 
     def _reserved(self, ask: Ask, said: Any) -> Granted | Refused:
         answer, taken = calls.reserved(said)
@@ -200,7 +198,7 @@ class RedisStore:
 
     def settle(self, bill: Bill) -> Promise[Settled]:
         """As the contract says. Raises ValueError for a negative cost."""
-        return self._calls.promise((calls.settle(self._at, bill), partial(self._settled, bill)))
+        return self._calls.promise((calls.settle(self._at, bill), self._settled, bill))
 
     def _settled(self, bill: Bill, said: Any) -> Settled:
         answer = calls.settled(said)
@@ -313,28 +311,22 @@ class RedisStore:
         return answers
 
     def _ask(self, asked: Call) -> asyncio.Future[Any]:
-        return self._calls.put((asked, _as_it_is))
+        return self._calls.put((asked, _as_it_is, None))
 
-    def _begin(self, batch: Sequence[_Asked], done: Done[Any]) -> bool:
+    def _begin(self, batch: Waiting[_Asked, Any]) -> bool:
         """A batch of script calls on a connection that is there."""
-        if self._wait is not None:
-            return False
-        commands = b"".join([each.command for each, _ in batch])
-
-        def answered(said: list[Any] | None) -> None:
-            done(repeat(AGAIN, len(batch)) if said is None else _read(batch, said, AGAIN))
-
-        return self._door.begin(commands, len(batch), answered)
+        commands = b"".join([asked[0].command for asked, _ in batch]) if len(batch) > 1 else batch[0][0][0].command
+        return self._door.begin(commands, len(batch), self._calls.returned, batch)
 
     async def _send(self, batch: Sequence[_Asked]) -> Sequence[Any]:
         """A batch of script calls; a server that does not know a script yet (new, restarted) gets its text."""
-        demanded = self._wait if self._wait and any(each.durable for each, _ in batch) else None
-        answers = list(await self._door.pipeline([each.command for each, _ in batch], demanded))
+        demanded = self._wait if self._wait and any(asked.durable for asked, _, _ in batch) else None
+        answers = list(await self._door.pipeline([asked.command for asked, _, _ in batch], demanded))
         unknown = [at for at, answer in enumerate(answers) if unknown_script(answer)]
         again = await self._door.pipeline([batch[at][0].by_text() for at in unknown], demanded)
         for at, answer in zip(unknown, again, strict=True):
             answers[at] = answer
-        return [*_read(batch, answers)]
+        return [_read(asked, answer) for asked, answer in zip(batch, answers, strict=False)]
 
     async def _tell(self, speak: Speak) -> None:
         """A server that may have forgotten it: claims, the settles of the last minute, this worker's live holds."""
@@ -345,21 +337,30 @@ class RedisStore:
                 raise Lost(str(error))
 
 
-def _as_it_is(answer: Any) -> Any:
+def _as_it_is(_: None, answer: Any) -> Any:
     return answer
 
 
-def _read(batch: Sequence[_Asked], answers: Sequence[Any], unknown: object = None) -> Iterator[Any]:
-    """What each answer says, or the error that it is; `unknown` for a script that the server does not know."""
-    for (_, read), answer in zip(batch, answers, strict=False):
-        if isinstance(answer, Exception):
-            yield unknown if unknown and unknown_script(answer) else failed(answer)
-            continue
-        try:
-            found = read(answer)
-        except (StoreDown, ValueError) as error:
-            found = error
-        yield found
+def _said(asked: _Asked, answer: Any) -> Any:
+    """What the answer says; AGAIN for a script that the server does not know. Raises StoreDown where it is an error, or
+    ValueError.
+    """
+    if isinstance(answer, Exception):
+        if unknown_script(answer):
+            return AGAIN
+        raise failed(answer) or answer
+    _, read, of = asked
+    return read(of, answer)
+
+
+def _read(asked: _Asked, answer: Any) -> Any:
+    """What the answer says, or the error that it is."""
+    if isinstance(answer, Exception):
+        return failed(answer) or answer
+    try:
+        return _said(asked, answer)
+    except (StoreDown, ValueError) as error:
+        return error
 
 
 def _level(meter: Meter, found: Any, now_s: float) -> Level:

@@ -1,7 +1,9 @@
 """What the Lua scripts are given, and what they answer. Pure: values in, arguments out, and back."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import truediv
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -11,6 +13,7 @@ from gateway.ledger.redis_place import Argument, packed
 from gateway.ledger.redis_scripts import Call, Keys, call, head, keys
 from gateway.ledger.rules import countable
 from gateway.ledger.store import (
+    MAX_TOKENS,
     Ask,
     Beat,
     Bill,
@@ -32,8 +35,13 @@ from gateway.ledger.store import (
     Sum,
 )
 
+Made = TypeVar("Made", bound=tuple[Any, ...])
+_MICRO = repeat(1e6)
+
 LAYOUT = 2  # of the keys and what is in them
 MOST_SAME = 4096  # values whose arguments are kept
+
+_new: Callable[[type[Made], tuple[Any, ...]], Made] = tuple.__new__  # a named tuple's own is written in Python
 
 # --- money
 
@@ -50,28 +58,17 @@ _SETTLE_WORDS = 4
 _LETTERS: Mapping[Measure, str] = {"rpm": "r", "tpm": "t", "rpd": "R", "tpd": "T", "parallel": "p"}
 
 
-class _Asked(NamedTuple):
-    """What asks for the same are packed to, and for whom: these very objects."""
+class _Same(NamedTuple):
+    """What is the same in one call after another, and whose it is: compared with those, who mostly are these very
+    objects."""
 
-    counters: Sequence[Counter]
-    meters: Sequence[Meter]
-    standings: Sequence[Standing]
-    root: Keys
+    whose: tuple[object, ...]
     head: bytes
     rest: bytes
 
 
-class _Billed(NamedTuple):
-    """The same, of bills on the same counters."""
-
-    counters: Sequence[Counter]
-    root: Keys
-    head: bytes
-    rest: bytes
-
-
-_asked: dict[int, _Asked] = {}  # by the counters' id
-_billed: dict[int, _Billed] = {}
+_asked: dict[int, _Same] = {}  # by the counters' id
+_billed: dict[int, _Same] = {}
 
 
 def _names(counters: Sequence[Counter]) -> bytes:
@@ -86,7 +83,7 @@ def _sums(root: Keys, counter: Counter) -> str:
     return f"{root.first}sums:{counter.name}"
 
 
-def _to_ask(root: Keys, ask: Ask) -> _Asked:
+def _to_ask(root: Keys, ask: Ask) -> _Same:
     """What there is to say for all that ask for the same."""
     counters, meters, standings = ask.counters, ask.meters, ask.standings
     ends = [c.end_s for c in counters if c.end_s]
@@ -108,7 +105,7 @@ def _to_ask(root: Keys, ask: Ask) -> _Asked:
         key = m.scope if m.measure == "parallel" else f"{root.first}meters:{m.name}"
         said += (key, _LETTERS[m.measure], m.limit)
     begins = head(redis_scripts.RESERVE, root, _RESERVE_WORDS + len(said))
-    made = _Asked(counters, meters, standings, root, begins, packed(said))
+    made = _Same((counters, meters, standings, root), begins, packed(said))
     bounded.keep(_asked, id(counters), made, MOST_SAME)
     return made
 
@@ -127,47 +124,54 @@ def _taken(meters: Sequence[Meter]) -> bytes:
     return orjson.dumps(taken) if taken else b""
 
 
-def _to_bill(root: Keys, counters: Sequence[Counter]) -> _Billed:
+def _to_bill(root: Keys, counters: Sequence[Counter]) -> _Same:
     said: list[Argument] = [_names(counters), _windows(counters), *(_sums(root, c) for c in counters)]
     begins = head(redis_scripts.SETTLE, root, _SETTLE_WORDS + len(said))
-    made = _Billed(counters, root, begins, packed(said))
+    made = _Same((counters, root), begins, packed(said))
     bounded.keep(_billed, id(counters), made, MOST_SAME)
     return made
 
 
 def reserve(root: Keys, ask: Ask) -> Call:
     """`root`, here and below: the root of all names, as the one key."""
-    same = _asked.get(id(ask.counters))
-    if (
-        same is None
-        or same.counters is not ask.counters
-        or same.meters is not ask.meters
-        or same.standings is not ask.standings
-        or same.root is not root
-    ):
+    counters, least, usual, most = ask.counters, ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd
+    whose, tokens, least_tokens = (counters, ask.meters, ask.standings, root), ask.tokens, ask.least_tokens
+    same = _asked.get(id(counters))
+    if same is None or same.whose != whose:
         same = _to_ask(root, ask)
-    id_, line = ask.request_id.encode(), ask.line
-    least, usual, most, least_tokens = ask.least_nanousd, ask.usual_nanousd, ask.most_nanousd, ask.least_tokens
     if max(least, usual, most, least_tokens) > _MOST_NUMBER:
         least, usual, most, least_tokens = (min(n, _MOST_NUMBER) for n in (least, usual, most, least_tokens))
+    request_id, line = ask.request_id.encode(), ask.line
     said = _RESERVE % (
-        *(same.head, len(id_), id_, least, usual, most, ask.whole, ask.patient, countable(ask.tokens), least_tokens),
-        *(ask.lease_s, len(line), line, same.rest),
+        same.head,
+        len(request_id),
+        request_id,
+        least,
+        usual,
+        most,
+        ask.whole,
+        ask.patient,
+        tokens if 0 <= tokens <= MAX_TOKENS else countable(tokens),
+        least_tokens,
+        ask.lease_s,
+        len(line),
+        line,
+        same.rest,
     )
-    return Call(redis_scripts.RESERVE, said, True)
+    return _new(Call, (redis_scripts.RESERVE, said, True))
 
 
-def reserved(answer: Any) -> tuple[Granted | Refused, str]:
+def reserved(answer: Any) -> tuple[Granted | Refused, bytes]:
     """What a reserve comes to, and what it took of the meters, as the script writes it."""
     match answer:
         case [b"granted", amount, afford, tokens, taken, *levels]:
-            pairs = zip(levels[::2], levels[1::2], strict=True)
-            full = tuple([Level(used, full_us / 1e6) for used, full_us in pairs])
-            return Granted(amount, afford, tokens, full), taken.decode()
+            full_s = map(truediv, levels[1::2], _MICRO)
+            full = tuple(map(_new, repeat(Level), zip(levels[::2], full_s, strict=True)))
+            return _new(Granted, (amount, afford, tokens, full)), taken
         case [b"window", counter, seconds, microseconds, _]:
-            return Refused("window", counter.decode(), int(seconds) + int(microseconds) / 1e6), ""
+            return Refused("window", counter.decode(), int(seconds) + int(microseconds) / 1e6), b""
         case [reason, name, _, _, wait_s]:
-            return Refused(reason.decode(), name.decode(), retry_after_s=float(wait_s)), ""
+            return Refused(reason.decode(), name.decode(), retry_after_s=float(wait_s)), b""
     raise StoreDown("Redis gave an answer that reserve.lua does not give")
 
 
@@ -198,21 +202,32 @@ def renew(root: Keys, beats: Sequence[Beat], lease_s: float) -> Call:
 
 def settle(root: Keys, bill: Bill) -> Call:
     """Raises ValueError for a cost that no bill can have."""
-    same = _billed.get(id(bill.counters))
-    if same is None or same.counters is not bill.counters or same.root is not root:
-        same = _to_bill(root, bill.counters)
-    id_, cost, line = bill.request_id.encode(), b"%d" % bill.cost_nanousd, journal.line(bill)
-    said = _SETTLE % (*(same.head, len(id_), id_, len(cost), cost, countable(bill.tokens), len(line), line, same.rest),)
-    return Call(redis_scripts.SETTLE, said, True)
+    counters, tokens = bill.counters, bill.tokens
+    same = _billed.get(id(counters))
+    if same is None or same.whose != (counters, root):
+        same = _to_bill(root, counters)
+    request_id, cost, line = bill.request_id.encode(), b"%d" % bill.cost_nanousd, journal.line(bill)
+    said = _SETTLE % (
+        same.head,
+        len(request_id),
+        request_id,
+        len(cost),
+        cost,
+        tokens if 0 <= tokens <= MAX_TOKENS else countable(tokens),
+        len(line),
+        line,
+        same.rest,
+    )
+    return _new(Call, (redis_scripts.SETTLE, said, True))
 
 
 def settled(answer: Any) -> Settled:
     """Raises ValueError where a counter cannot count so much."""
+    if answer[0] == b"settled":
+        return _new(Settled, (True, int(answer[1]), tuple(answer[2:])))
     match answer:
         case [b"uncountable", counter]:
             raise ValueError(f"{counter.decode()} cannot count so much")
-        case [b"settled", overrun, *spent]:
-            return Settled(True, int(overrun), tuple(spent))
         case _:
             return Settled(False)
 
@@ -223,7 +238,7 @@ class Known(NamedTuple):
     ask: Ask
     nanousd: int
     tokens: int
-    taken: str
+    taken: bytes
     cost_nanousd: int
     line: bytes
 

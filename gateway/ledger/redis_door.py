@@ -7,7 +7,6 @@ told what it may have forgotten before it is asked anything.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.ledger.redis_place import Command, Failure, Line, Lost, address, place
@@ -19,6 +18,7 @@ TOLD_S = 10.0  # for all that a new server is told
 TOLD = 500  # commands of it at once
 
 Speak = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
+Done = Callable[[Any, list[Any] | None], None]
 
 
 class Wait(NamedTuple):
@@ -76,28 +76,30 @@ class Door:
             return [answer if unknown_script(answer) else unsafe for answer in answers]
         return answers
 
-    def begin(self, commands: bytes, wanted: int, done: Callable[[list[Any] | None], None]) -> bool:
+    def begin(self, commands: bytes, wanted: int, done: Done, of: Any) -> bool:
         """Send so many commands, as `pipeline` does, without a task; False, and nothing is sent, where that cannot be.
 
-        `done` is called with each one's answer, or a Failure in its place; with None where it takes a `pipeline`.
+        `done` is called with `of`, and each one's answer or a Failure in its place; with None where it takes a
+        `pipeline`.
         """
-        if self._shut_until is not None or not self._idle or self._idle[-1].over is not None:
+        idle = self._idle
+        if self._shut_until is not None or not idle or idle[-1].over is not None:
             return False
-        line = self._idle.pop()
-        silence = line.loop.call_later(COMMAND_S, _give_up, line)
-        line.begin(commands, wanted, partial(self._done, line, silence, done))
+        line = idle.pop()
+        line.since = line.loop.time()
+        if line.watch is None:
+            line.watch = line.loop.call_later(COMMAND_S, _watch, line)
+        line.begin(commands, wanted, self._done, (done, of))
         return True
 
-    def _done(
-        self,
-        line: Line,
-        silence: asyncio.TimerHandle,
-        done: Callable[[list[Any] | None], None],
-        outcome: list[Any] | Lost,
-    ) -> None:
-        silence.cancel()
-        self._idle.insert(len(self._idle) if line.over else 0, line)  # a pipeline meets what is over, and first
-        done(None if isinstance(outcome, Lost) or any(map(_elsewhere, outcome)) else outcome)
+    def _done(self, line: Line, asked: tuple[Done, Any], outcome: list[Any] | Lost) -> None:
+        line.since = None
+        self._idle.insert(0 if line.over is None else len(self._idle), line)  # a pipeline meets what is over, and first
+        done, of = asked
+        if isinstance(outcome, Lost) or (line.failed and any(map(_elsewhere, outcome))):
+            done(of, None)
+        else:
+            done(of, outcome)
 
     async def close(self) -> None:
         await self._forget()
@@ -181,8 +183,16 @@ def _elsewhere(answer: Any) -> bool:
     return isinstance(answer, Failure) and answer.elsewhere
 
 
-def _give_up(line: Line) -> None:
-    line.end(_silent())
+def _watch(line: Line) -> None:
+    """Ends a line on which something was begun COMMAND_S ago; one look in all that time is enough."""
+    line.watch = None
+    if line.since is None or line.over is not None:
+        return
+    left_s = line.since + COMMAND_S - line.loop.time()
+    if left_s > 0:
+        line.watch = line.loop.call_later(left_s, _watch, line)
+    else:
+        line.end(_silent())
 
 
 def _silent() -> Lost:

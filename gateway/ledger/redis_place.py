@@ -8,8 +8,8 @@
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -80,23 +80,40 @@ class Line(asyncio.Protocol):
 
     def __init__(self, connection: Connection) -> None:
         self.over: Lost | None = None  # why it is of no more use
+        self.failed = False  # whether there are failures among the answers to what was last begun
+        self.since: float | None = None  # loop time at which what is under way was begun, for who watches
+        self.watch: asyncio.TimerHandle | None = None
         self.loop = asyncio.get_running_loop()
         self._connection = connection
         writer = connection._writer
         assert writer is not None  # noqa: S101 - it is connected
         self._transport = writer.transport
-        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_NO_MORE)
+        plain = self._transport.get_extra_info("sslcontext") is None
+        self._socket = self._transport.get_extra_info("socket").fileno() if plain else None
+        reader = hiredis.Reader(replyError=self._heard, notEnoughData=_NO_MORE)
+        self._feed, self._gets = reader.feed, reader.gets
         self._answers: list[Any] = []
+        self._ill: Lost | None = None
         self._wanted = 0
-        self._done: Callable[[list[Any] | Lost], None] | None = None
+        self._done: Done | None = None
+        self._of: Any = None
         self._transport.set_protocol(self)
 
-    def begin(self, commands: bytes, wanted: int, done: Callable[[list[Any] | Lost], None]) -> None:
-        """Send so many commands. `done` is called with each one's answer, or its Failure; or with why the line is over.
+    def begin(self, commands: bytes, wanted: int, done: "Done", of: Any) -> None:
+        """Send so many commands. `done` is called with this line, `of`, and each one's answer, or its Failure; or with
+        why the line is over.
 
         Only where it is not, and nothing else is under way.
         """
-        self._wanted, self._done = wanted, done
+        self._wanted, self._done, self._of, self.failed = wanted, done, of, False
+        if self._socket is not None and not self._transport.is_closing():  # then nobody else has its number
+            try:
+                sent = os.write(self._socket, commands)  # nothing is before it: what was sent has been answered
+            except OSError:  # the transport meets it too, and tells
+                sent = 0
+            if sent == len(commands):  # uvloop's would wait for the end of the loop's turn
+                return
+            commands = commands[sent:]
         self._transport.write(commands)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
@@ -106,26 +123,32 @@ class Line(asyncio.Protocol):
             raise self.over
         answered: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         text = b"".join([_whole(command) for command in commands])
-        self.begin(text, len(commands), partial(_tell, answered))
+        self.begin(text, len(commands), _tell, answered)
         return await answered
 
     def data_received(self, data: bytes) -> None:
+        answers = self._answers
         try:
-            self._reader.feed(data)
-            while (answer := self._reader.gets()) is not _NO_MORE:
-                if isinstance(answer, RedisError):
-                    if isinstance(answer, (Disconnected, Silent)):  # a server that is still loading, and the like
-                        self.end(_lost(answer))
-                    answer = Failure(answer)
-                self._answers.append(answer)
+            self._feed(data)
+            answers.extend(iter(self._gets, _NO_MORE))
         except hiredis.ProtocolError as error:  # this is no Redis
             self.end(Lost(str(error)))
             self._transport.abort()
             return
-        if self._done is not None and len(self._answers) >= self._wanted:
-            answers, self._answers = self._answers, []
+        if self._ill is not None:
+            self.end(self._ill)
+        elif len(answers) >= self._wanted and self._done is not None:
+            self._answers = []
             done, self._done = self._done, None
-            done(answers)
+            done(self, self._of, answers)
+
+    def _heard(self, text: Any) -> Failure:
+        """A server's error, as it stands among the answers."""
+        error = self._connection._parser.parse_error(text)  # type: ignore[no-untyped-call]  # redis 8.1 has no types here
+        if isinstance(error, (Disconnected, Silent)):  # a server that is still loading, and the like
+            self._ill = self._ill or _lost(error)
+        self.failed = True
+        return Failure(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.end(Lost(f"Connection closed by server{f': {exc}' if exc else ''}.", again=True))
@@ -135,13 +158,18 @@ class Line(asyncio.Protocol):
         self.over = self.over or why
         if self._done is not None:
             done, self._done = self._done, None
-            done(self.over)
+            done(self, self._of, self.over)
 
     async def close(self) -> None:
+        if self.watch is not None:
+            self.watch.cancel()
         await self._connection.disconnect(nowait=True)
 
 
-def _tell(answered: asyncio.Future[list[Any]], outcome: list[Any] | Lost) -> None:
+Done = Callable[[Line, Any, list[Any] | Lost], None]
+
+
+def _tell(line: Line, answered: asyncio.Future[list[Any]], outcome: list[Any] | Lost) -> None:
     if answered.done():
         return
     if isinstance(outcome, Lost):

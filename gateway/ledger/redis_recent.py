@@ -28,8 +28,8 @@ class Recent:
     def claimed(self, key: str, value: bytes) -> None:
         self.claims[key] = value
 
-    def held(self, ask: Ask, nanousd: int, tokens: int, taken: str) -> None:
-        self._live[ask.request_id] = Known(ask, nanousd, tokens, taken, 0, ask.line)
+    def held(self, ask: Ask, nanousd: int, tokens: int, taken: bytes) -> None:
+        self._live[ask.request_id] = tuple.__new__(Known, (ask, nanousd, tokens, taken, 0, ask.line))
 
     def grown(self, request_id: str, nanousd: int) -> None:
         if known := self._live.get(request_id):
@@ -44,10 +44,10 @@ class Recent:
 
     def settled(self, bill: Bill) -> None:
         self._live.pop(bill.request_id, None)
-        now = time.monotonic()
-        while self._settled and self._settled[0][0] < now - TOLD_AGAIN_S:
-            self._settled.popleft()
-        self._settled.append((now, bill))
+        settled, now = self._settled, time.monotonic()
+        settled.append((now, bill))
+        while settled[0][0] < now - TOLD_AGAIN_S:
+            settled.popleft()
 
     def calls(self) -> Sequence[Call]:
         """All of it, first what is settled; each changes nothing where the server knows of it."""

@@ -1,14 +1,14 @@
 """Batches: who travels together, and what becomes of them."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import cast
 
 import pytest
 
 from gateway.ledger import batches
-from gateway.ledger.batches import AGAIN, LARGEST, Done, Lane
+from gateway.ledger.batches import AGAIN, LARGEST, LONE, Lane, Waiting
 from gateway.ledger.store import StoreDown
 
 pytestmark = pytest.mark.anyio
@@ -167,53 +167,65 @@ async def test_one_silent_batch_of_two_leaves_the_other_way_open(monkeypatch: py
     assert await lane.put(2) == 4
 
 
+def read(item: int, said: int | Exception) -> int:
+    if isinstance(said, Exception):
+        raise said
+    return said
+
+
 class Rails:
     """A quick way beside the road: answers once it is told to, and takes nothing while it is shut."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         self.shut = False
         self.batches: list[Sequence[int]] = []
-        self.done: list[Done[int]] = []
+        self.road = Road()
+        self.lane: Lane[int, int] = Lane(self.road.send, width, self.begin, read)
+        self._begun: list[Waiting[int, int]] = []
 
-    def begin(self, items: Sequence[int], done: Done[int]) -> bool:
+    def begin(self, batch: Waiting[int, int]) -> bool:
         if not self.shut:
-            self.batches.append(items)
-            self.done.append(done)
+            self.batches.append([item for item, _ in batch])
+            self._begun.append(batch)
         return not self.shut
+
+    def done(self, at: int, answers: Iterable[int | Exception]) -> None:
+        """What was begun as the one at `at` is answered."""
+        self.lane.returned(self._begun[at], answers)
 
 
 async def test_a_batch_that_can_begin_at_once_does_not_take_the_road() -> None:
-    road, rails = Road(), Rails()
-    lane: Lane[int, int] = Lane(road.send, width=1, begin=rails.begin)
+    rails = Rails()
+    lane, road = rails.lane, rails.road
     first = [lane.put(item) for item in (1, 2)]
     await asyncio.sleep(0)
     later = lane.put(3)
     await asyncio.sleep(0)
     assert rails.batches == [[1, 2]]
-    rails.done[0]([10, ValueError(2)])
+    rails.done(0, [10, ValueError(2)])
     assert await first[0] == 10
     with pytest.raises(ValueError, match="2"):
         await first[1]
     assert rails.batches == [[1, 2], [3]]
     rails.shut = True
-    rails.done[1]([30])
+    rails.done(1, [30])
     assert (await later, await lane.put(4)) == (30, 8)
     assert road.batches == [[4]]
 
 
 async def test_who_is_to_ask_again_takes_the_road_and_nobody_else_of_the_batch() -> None:
-    road, rails = Road(), Rails()
-    lane: Lane[int, int] = Lane(road.send, width=1, begin=rails.begin)
+    rails = Rails()
+    lane, road = rails.lane, rails.road
     waiting = [lane.put(item) for item in (1, 2, 3)]
     await asyncio.sleep(0)
-    rails.done[0](cast("list[int]", [10, AGAIN, 30]))
+    rails.done(0, cast("list[int]", [10, AGAIN, 30]))
     assert await asyncio.gather(*waiting) == [10, 4, 30]
     assert road.batches == [[2]]
 
 
 async def test_who_gets_no_answer_is_told_so_however_that_came_about() -> None:
-    rails = Rails()
-    lane: Lane[int, int] = Lane(Road().send, width=2, begin=rails.begin)
+    rails = Rails(width=2)
+    lane = rails.lane
 
     def broken() -> Iterator[int]:
         yield 1
@@ -223,7 +235,7 @@ async def test_who_gets_no_answer_is_told_so_however_that_came_about() -> None:
         kept, lost = lane.put(1), lane.put(2)
         await asyncio.sleep(0)
         with suppress(KeyError):
-            rails.done.pop()(answers)
+            rails.done(-1, answers)
         assert await kept == 1
         with pytest.raises(StoreDown):
             await lost
@@ -231,7 +243,7 @@ async def test_who_gets_no_answer_is_told_so_however_that_came_about() -> None:
 
 async def test_an_answer_that_cannot_be_read_does_not_hold_up_those_behind_it() -> None:
     rails = Rails()
-    lane: Lane[int, int] = Lane(Road().send, width=1, begin=rails.begin)
+    lane = rails.lane
 
     def broken() -> Iterator[int]:
         raise KeyError
@@ -242,28 +254,28 @@ async def test_an_answer_that_cannot_be_read_does_not_hold_up_those_behind_it() 
     behind = lane.put(2)
     await asyncio.sleep(0)
     with pytest.raises(KeyError):
-        rails.done[0](broken())
+        rails.done(0, broken())
     with pytest.raises(StoreDown):
         await lost
-    rails.done[1]([20])
+    rails.done(1, [20])
     assert await behind == 20
 
 
 async def test_draining_waits_for_what_has_begun() -> None:
     rails = Rails()
-    lane: Lane[int, int] = Lane(Road().send, width=1, begin=rails.begin)
+    lane = rails.lane
     waiting = [lane.put(1), lane.put(2)]
     draining = [asyncio.ensure_future(lane.drain()) for _ in range(2)]
     await asyncio.sleep(0.01)
     assert not any(one.done() for one in draining)
-    rails.done[0]([1, 2])
+    rails.done(0, [1, 2])
     await asyncio.gather(*draining)
     assert [one.result() for one in waiting] == [1, 2]
 
 
 async def test_who_was_promised_an_answer_hears_it_before_he_is_cancelled() -> None:
     rails = Rails()
-    lane: Lane[int, int] = Lane(Road().send, width=1, begin=rails.begin)
+    lane = rails.lane
     promises: list[asyncio.Future[int]] = []
 
     async def ask() -> None:
@@ -275,7 +287,32 @@ async def test_who_was_promised_an_answer_hears_it_before_he_is_cancelled() -> N
     asking.cancel()
     await asyncio.sleep(0.01)
     assert not asking.done()
-    rails.done[0]([7])
+    rails.done(0, [7])
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert promises[0].result() == 7
+
+
+async def test_who_comes_alone_time_and_again_does_not_wait_for_company_until_somebody_else_comes() -> None:
+    rails = Rails(width=2)
+    for at in range(LONE):
+        waiting = rails.lane.put(at)
+        assert len(rails.batches) == at
+        await asyncio.sleep(0)
+        rails.done(-1, [at])
+        assert await waiting == at
+    rails.batches.clear()
+    waiting = rails.lane.put(1)
+    assert rails.batches == [[1]]
+    others = [rails.lane.put(2), rails.lane.put(3)]
+    assert rails.batches == [[1]]
+    await asyncio.sleep(0)
+    assert rails.batches == [[1], [2, 3]]
+    rails.done(-2, [1])
+    rails.done(-1, [2, 3])
+    assert await asyncio.gather(waiting, *others) == [1, 2, 3]
+    again = rails.lane.put(4)
+    assert rails.batches == [[1], [2, 3]]
+    await asyncio.sleep(0)
+    rails.done(-1, [4])
+    assert await again == 4

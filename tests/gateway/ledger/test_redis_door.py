@@ -224,7 +224,8 @@ class Answers:
         self.come = asyncio.Event()
         self.said: list[object] | None = []
 
-    def __call__(self, said: list[object] | None) -> None:
+    def __call__(self, of: str, said: list[object] | None) -> None:
+        assert of == "of"
         self.said = said
         self.come.set()
 
@@ -232,13 +233,13 @@ class Answers:
 async def begun(door: Door, commands: bytes = PING, wanted: int = 1) -> list[object] | None:
     """What a batch that can begin comes to."""
     answers = Answers()
-    assert door.begin(commands, wanted, answers)
+    assert door.begin(commands, wanted, answers, "of")
     await answers.come.wait()
     return answers.said
 
 
 async def test_a_batch_begins_on_a_connection_that_is_there(actor: Actor, door: Door) -> None:
-    assert not door.begin(PING, 1, Answers())
+    assert not door.begin(PING, 1, Answers(), "of")
     await door.pipeline([("PING",)])
     actor.answers["GET"] = "-ERR no\r\n"
     answers = await begun(door, PING + b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" + PING, 3)
@@ -246,8 +247,8 @@ async def test_a_batch_begins_on_a_connection_that_is_there(actor: Actor, door: 
     assert (answers[0], str(answers[1]), answers[2]) == (b"OK", "no", b"OK")
     assert actor.joins == 1
     under_way = Answers()
-    assert door.begin(PING, 1, under_way)
-    assert not door.begin(PING, 1, Answers())  # the one connection is busy
+    assert door.begin(PING, 1, under_way, "of")
+    assert not door.begin(PING, 1, Answers(), "of")  # the one connection is busy
     await under_way.come.wait()
 
 
@@ -262,7 +263,7 @@ async def test_a_batch_whose_connection_is_lost_is_for_a_pipeline_which_makes_an
     await door.pipeline([("PING",)])
     actor.hangs_up_on = "PING"
     assert await begun(door) is None
-    assert not door.begin(PING, 1, Answers())
+    assert not door.begin(PING, 1, Answers(), "of")
     assert await door.pipeline([("PING",)]) == [b"OK"]
     assert await begun(door) == [b"OK"]
     assert actor.joins == 2
@@ -277,5 +278,18 @@ async def test_a_batch_that_is_not_answered_in_time_is_for_a_pipeline_which_give
     assert await begun(door) is None
     with pytest.raises(StoreDown, match="no answer"):
         await door.pipeline([("GET", "a")])
-    assert not door.begin(PING, 1, Answers())
+    assert not door.begin(PING, 1, Answers(), "of")
     assert "GET a" not in actor.heard
+
+
+async def test_each_batch_has_its_time_whenever_the_last_one_began(
+    actor: Actor, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_door, "COMMAND_S", 0.3)
+    await door.pipeline([("PING",)])
+    assert await begun(door) == [b"OK"]
+    await asyncio.sleep(0.15)
+    actor.answers["PING"] = ""
+    now_s = asyncio.get_running_loop().time()
+    assert await begun(door) is None
+    assert asyncio.get_running_loop().time() - now_s > 0.25

@@ -89,6 +89,15 @@ async def test_an_error_stands_in_the_place_of_its_answer() -> None:
         await there.close()
 
 
+async def test_what_a_socket_does_not_take_at_once_follows() -> None:
+    with own_server() as server:
+        line = await place(address(server.url), "k").connect()
+        large = b"x" * 20_000_000
+        assert await line.exchange([("SET", "k", large), ("STRLEN", "k")]) == [b"OK", len(large)]
+        assert await line.exchange([("GET", "k"), ("PING",)]) == [large, b"PONG"]
+        await line.close()
+
+
 async def test_a_password_is_given_and_a_wrong_one_is_a_lost_server() -> None:
     with own_server() as server:
         server.do("CONFIG", "SET", "requirepass", "secret")

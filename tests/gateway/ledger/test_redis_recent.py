@@ -19,8 +19,8 @@ def told(recent: Recent) -> list[tuple[str, str]]:
 
 def test_a_hold_is_remembered_until_it_is_settled_and_then_its_bill() -> None:
     recent = Recent(ROOT)
-    recent.held(ask("a", cap(None)), 100, 0, "")
-    recent.held(ask("b", cap(None)), 100, 0, "")
+    recent.held(ask("a", cap(None)), 100, 0, b"")
+    recent.held(ask("b", cap(None)), 100, 0, b"")
     assert told(recent) == [("hold", "a"), ("hold", "b")]
     recent.settled(bill("b", 1, cap(None)))
     assert told(recent) == [("settle", "b"), ("hold", "a")]
@@ -29,19 +29,19 @@ def test_a_hold_is_remembered_until_it_is_settled_and_then_its_bill() -> None:
 def test_a_hold_is_told_as_it_is_by_now() -> None:
     recent = Recent(ROOT)
     asked = ask("a", cap(None))
-    recent.held(asked, 100, 7, '[["key:k","tpm","1","7"]]')
+    recent.held(asked, 100, 7, b'[["key:k","tpm","1","7"]]')
     recent.grown("a", 150)
     recent.renewed([Beat("a", 33, b"{}"), Beat("a")], [])
     recent.renewed([Beat("another", 1, b"{}")], [])
     recent.grown("another", 1)
     (call,) = recent.calls()
-    known = Known(asked, 150, 7, '[["key:k","tpm","1","7"]]', 33, b"{}")
+    known = Known(asked, 150, 7, b'[["key:k","tpm","1","7"]]', 33, b"{}")
     assert call == redis_calls.restore(ROOT, known, asked.lease_s)
 
 
 def test_a_hold_that_is_gone_is_not_told_again() -> None:
     recent = Recent(ROOT)
-    recent.held(ask("a", cap(None)), 100, 0, "")
+    recent.held(ask("a", cap(None)), 100, 0, b"")
     recent.renewed([Beat("a")], ["a"])
     assert told(recent) == []
 
