@@ -48,10 +48,10 @@ class Lane(Generic[Item, Answer]):
         self._read = read
         self._width = width
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
-        self._begun = 0  # batches without a task
+        self._out = 0  # batches that have left and have not come back
         self._lone = 0  # how many of the last ones were of one item
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._silent: set[asyncio.Task[None]] = set()  # of these, the ones that have been for too long
+        self._under_way: set[asyncio.Task[None]] = set()  # of these, the ones that are tasks
+        self._silent: set[asyncio.Task[None]] = set()  # and have been for too long
         self._called = False
         self._drained: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: to ask for it is a system call, getpid
@@ -63,14 +63,14 @@ class Lane(Generic[Item, Answer]):
         """
         loop = self._loop = self._loop or asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        self._queue(item, future, loop)
+        self._queue((item, future), loop)
         return future
 
     def promise(self, item: Item) -> Promise[Answer]:
         """The same, for a caller who must know the answer even where it is cancelled."""
-        loop = self._loop or asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         promise: Promise[Answer] = Promise(loop=loop)
-        self._queue(item, promise, loop)
+        self._queue((item, promise), loop)
         return promise
 
     async def drain(self) -> None:
@@ -80,34 +80,30 @@ class Lane(Generic[Item, Answer]):
             await self._drained
 
     def _busy(self) -> bool:
-        return bool(self._waiting or self._begun or self._under_way)
+        return bool(self._waiting or self._out)
 
-    def _queue(self, item: Item, future: asyncio.Future[Answer], loop: asyncio.AbstractEventLoop) -> None:
-        waiting = self._waiting
-        if (self._silent and len(self._silent) >= self._width) or len(waiting) >= MOST_WAITING:
+    def _queue(self, waiting: tuple[Item, asyncio.Future[Answer]], loop: asyncio.AbstractEventLoop) -> None:
+        if len(self._waiting) >= MOST_WAITING or (self._silent and len(self._silent) >= self._width):
             raise StoreDown("the store does not keep up")
-        waiting.append((item, future))
+        self._waiting.append(waiting)
         if self._called:
             return
-        if self._lone < LONE or self._begun or self._under_way:
+        if self._lone >= LONE and not self._out:
+            self._leave()
+        else:
             self._called = True
             loop.call_soon(self._leave)  # after what else this tick of the loop asks for
-        else:
-            self._loop = loop
-            self._leave()
 
     def _leave(self) -> None:
         self._called = False
-        while (batch := self._waiting) and self._begun + len(self._under_way) < self._width:
-            if len(batch) > LARGEST:
+        while (batch := self._waiting) and self._out < self._width:
+            self._waiting = []
+            if (size := len(batch)) > LARGEST:
                 batch, self._waiting = batch[:LARGEST], batch[LARGEST:]
-            else:
-                self._waiting = []
+            self._lone = self._lone + 1 if size == 1 else 0
             if self._begin is not None and self._begin(batch):
-                self._begun += 1
-                self._lone = self._lone + 1 if len(batch) == 1 else 0
+                self._out += 1
             else:
-                self._lone = 0
                 self._set_out(batch)
         if self._drained is not None and not self._busy():
             if not self._drained.done():
@@ -116,7 +112,7 @@ class Lane(Generic[Item, Answer]):
 
     def returned(self, batch: Waiting[Item, Answer], said: Iterable[Any] | None) -> None:
         """What came for each item of a batch that had begun; None: it takes `send`."""
-        self._begun -= 1
+        self._out -= 1
         try:
             again = batch if said is None or self._read is None else _told(batch, said, self._read)
             if again:
@@ -128,6 +124,7 @@ class Lane(Generic[Item, Answer]):
     def _set_out(self, batch: Waiting[Item, Answer]) -> None:
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._carry(batch))
+        self._out += 1
         self._under_way.add(task)
         task.add_done_callback(partial(self._arrived, loop.call_later(SILENCE_S, self._fall_silent, task, batch)))
 
@@ -135,6 +132,7 @@ class Lane(Generic[Item, Answer]):
         silence.cancel()
         self._silent.discard(task)
         self._under_way.discard(task)
+        self._out -= 1
         self._leave()
 
     def _fall_silent(self, task: asyncio.Task[None], batch: Waiting[Item, Answer]) -> None:
@@ -180,17 +178,18 @@ def _told(
         for one, (item, future) in zip(said, left, strict=False):
             try:
                 answer = read(item, one)
+                if answer is AGAIN:
+                    again.append((item, future))
+                else:
+                    future.set_result(answer)
+            except asyncio.InvalidStateError:  # its caller was cancelled
+                continue
             except (StoreDown, ValueError) as error:
                 if not future.done():
                     future.set_exception(error)
-                continue
             except BaseException:
                 _break_off([(item, future)])
                 raise
-            if answer is AGAIN:
-                again.append((item, future))
-            elif not future.done():
-                future.set_result(answer)
     finally:
         _break_off(left)
     return again

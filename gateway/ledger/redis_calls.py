@@ -36,7 +36,7 @@ from gateway.ledger.store import (
 )
 
 Made = TypeVar("Made", bound=tuple[Any, ...])
-_MICRO = repeat(1e6)
+_MICRO, _LEVEL = repeat(1e6), repeat(Level)
 
 LAYOUT = 2  # of the keys and what is in them
 MOST_SAME = 4096  # values whose arguments are kept
@@ -166,7 +166,7 @@ def reserved(answer: Any) -> tuple[Granted | Refused, bytes]:
     match answer:
         case [b"granted", amount, afford, tokens, taken, *levels]:
             full_s = map(truediv, levels[1::2], _MICRO)
-            full = tuple(map(_new, repeat(Level), zip(levels[::2], full_s, strict=True)))
+            full = tuple(map(_new, _LEVEL, zip(levels[::2], full_s, strict=True)))
             return _new(Granted, (amount, afford, tokens, full)), taken
         case [b"window", counter, seconds, microseconds, _]:
             return Refused("window", counter.decode(), int(seconds) + int(microseconds) / 1e6), b""
@@ -223,9 +223,9 @@ def settle(root: Keys, bill: Bill) -> Call:
 
 def settled(answer: Any) -> Settled:
     """Raises ValueError where a counter cannot count so much."""
-    if answer[0] == b"settled":
-        return _new(Settled, (True, int(answer[1]), tuple(answer[2:])))
     match answer:
+        case [b"settled", overrun, *spent]:
+            return _new(Settled, (True, int(overrun), tuple(spent)))
         case [b"uncountable", counter]:
             raise ValueError(f"{counter.decode()} cannot count so much")
         case _:

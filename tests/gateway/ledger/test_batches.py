@@ -261,6 +261,18 @@ async def test_an_answer_that_cannot_be_read_does_not_hold_up_those_behind_it() 
     assert await behind == 20
 
 
+async def test_one_who_leaves_a_batch_that_has_begun_does_not_disturb_the_others() -> None:
+    rails = Rails()
+    leavers = [rails.lane.put(item) for item in (1, 2)]
+    stayer = rails.lane.put(3)
+    await asyncio.sleep(0)
+    for leaver in leavers:
+        leaver.cancel()
+    rails.done(0, [10, ValueError(2), 30])
+    assert await stayer == 30
+    assert all(leaver.cancelled() for leaver in leavers)
+
+
 async def test_draining_waits_for_what_has_begun() -> None:
     rails = Rails()
     lane = rails.lane
