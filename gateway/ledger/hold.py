@@ -98,7 +98,7 @@ class Wish:
     # True: it has waited for long, and makes do with less
     reread: Reread
     line: bytes
-    meanwhile: Callable[[], None] = nothing  # called while the store looks, at every try
+    meanwhile: Callable[[], None] = nothing  # called at every try, while the store looks
 
 
 class Ledger:
@@ -177,12 +177,10 @@ class Ledger:
             )
             began_s, renewed_s = self.now(), time.monotonic()
             step = self._store.reserve(ask)
+            step.get_loop().call_soon(wish.meanwhile)  # when the call is on its way
             try:
-                wish.meanwhile()
                 answer = await step
-            except StoreDown:
-                raise
-            except BaseException:  # what is granted to a caller who is gone meanwhile is given back
+            except asyncio.CancelledError:  # what is granted to a caller who is gone meanwhile is given back
                 self._leave(self._give_back(step, ask))
                 raise
             if isinstance(answer, Granted):
@@ -240,7 +238,7 @@ class Ledger:
         """Have the bill taken: by the store, which gives back the rest of the hold, or else by the spool; at once by
         the spool where the request was let through without the store.
 
-        `meanwhile` is called while the store is at it, and must not fail. Goes on when the request is cancelled. Raises
+        `meanwhile` is called while the store is at it. Goes on when the request is cancelled. Raises
         StoreDown when neither takes it.
         """
         self.live.pop(bill.request_id, None)
@@ -251,8 +249,8 @@ class Ledger:
         try:
             step = self._store.settle(bill)
             call_off = self._deadlines.after(SETTLE_S, partial(_give_up, step))
+            step.get_loop().call_soon(meanwhile)
             try:
-                meanwhile()
                 return self._taken(bill, await step)
             finally:
                 call_off()
