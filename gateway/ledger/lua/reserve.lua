@@ -86,13 +86,13 @@ if why == 'over_budget' then return refused(why, counter_name(spent_out)) end
 
 local tokens, least_tokens = tonumber(ARGV[7]), tonumber(ARGV[8])
 if ARGV[16] ~= '' then tokens = math.min(tokens, tonumber(ARGV[16])) end
-local slots, scopes, parallel = root .. 'slots', at, tonumber(ARGV[21])
+local slots, parallel = root .. 'slots', tonumber(ARGV[21])
 local running = parallel > 0 and call('HMGET', slots, unpack(ARGV, at + 1, at + parallel))
 at = at + parallel
 
 -- Of a meter: how long a bucket is in s, the present one's index, and that as text.
 local function bucket_of(letter)
-  if letter == 'r' or letter == 't' then return 1, tonumber(time[1]), time[1] end
+  if letter == 'r' or letter == 't' then return 1, second, time[1] end
   local index = math.floor(now / 1440)
   return 1440, index, text(index)
 end
@@ -198,7 +198,7 @@ local function full_us(key, letter)
   return newest and math.floor(((newest + BUCKETS + 1) * size_s - now) * 1e6) or 0
 end
 
-local minute_us = math.floor((tonumber(time[1]) + BUCKETS + 1 - now) * 1e6) -- of what counts from now on
+local minute_us = math.floor((second + BUCKETS + 1 - now) * 1e6) -- of what counts from now on
 local twice, taken, words, running_now = ARGV[18] == '1', {}, 0, {}
 at = meters
 for i = 1, count do

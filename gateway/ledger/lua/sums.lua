@@ -9,7 +9,8 @@ local SETTLED_S = 604800 -- 7 days: how long a second settle is known for one
 local call, format, sub = redis.call, string.format, string.sub -- a local is found at once
 local root = KEYS[1]
 local time = call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local second = tonumber(time[1])
+local now = second + tonumber(time[2]) / 1000000
 
 -- %d is a third of what %.0f costs, and counts in C's long (LUA_INTFRM_T of luaconf.h): 32 bits on some servers.
 local function text(number) return format(number < 2 ^ 31 and number > -2 ^ 31 and '%d' or '%.0f', number) end
