@@ -63,14 +63,18 @@ class Lane(Generic[Item, Answer]):
         """
         loop = self._loop = self._loop or asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        self._queue((item, future), loop)
+        self._waiting.append((item, future))
+        if not self._called or self._silent or len(self._waiting) > MOST_WAITING:
+            self._call(loop)
         return future
 
     def promise(self, item: Item) -> Promise[Answer]:
         """The same, for a caller who must know the answer even where it is cancelled."""
         loop = self._loop = self._loop or asyncio.get_running_loop()
         promise: Promise[Answer] = Promise(loop=loop)
-        self._queue((item, promise), loop)
+        self._waiting.append((item, promise))
+        if not self._called or self._silent or len(self._waiting) > MOST_WAITING:
+            self._call(loop)
         return promise
 
     async def drain(self) -> None:
@@ -82,15 +86,14 @@ class Lane(Generic[Item, Answer]):
     def _busy(self) -> bool:
         return bool(self._waiting or self._out)
 
-    def _queue(self, waiting: tuple[Item, asyncio.Future[Answer]], loop: asyncio.AbstractEventLoop) -> None:
-        if len(self._waiting) >= MOST_WAITING or (self._silent and len(self._silent) >= self._width):
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have it leave with who has just come, unless that is one too many."""
+        if len(self._waiting) > MOST_WAITING or len(self._silent) >= self._width:
+            self._waiting.pop()
             raise StoreDown("the store does not keep up")
-        self._waiting.append(waiting)
-        if self._called:
-            return
-        if self._lone >= LONE and not self._out:
+        if self._lone >= LONE and not self._out and not self._called:
             self._leave()
-        else:
+        elif not self._called:
             self._called = True
             loop.call_soon(self._leave)  # after what else this tick of the loop asks for
 
