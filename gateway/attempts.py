@@ -84,12 +84,14 @@ class Course:
         remembered: Mapping[str, Any] = NONE,
         end_user: str | None = None,
         tags: tuple[str, ...] = (),
+        text_alone: bool = False,
     ) -> None:
         self.request_id, self.created, self.chat, self.targets = request_id, created, chat, targets  # Unix seconds
         self.limits = limits  # by target: the answer's length, where the hold bounds it
         self.started = started  # time.perf_counter() when the request came
         self.remembered = remembered  # signed reasoning of earlier turns, by name
         self.end_user, self.tags = end_user, tags  # whom the caller says it is for
+        self.text_alone = text_alone  # as prices.estimate has it
         self.frames: list[bytes] = []  # what of a stream has been decoded and not sent
 
     def written(self) -> None:

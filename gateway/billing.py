@@ -129,7 +129,7 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
     guessed = not complete
     if not usage.prompt_tokens:
         if course.prompt_guess is None:  # asked at every checkpoint, and long prompts take their time
-            course.prompt_guess = prompt_estimate(course.chat)
+            course.prompt_guess = prompt_estimate(course.chat, course.text_alone)
         changes["input_tokens"], guessed = course.prompt_guess, True
     if text_bytes and (not complete or not usage.completion_tokens):
         missing = ceil(text_bytes / course.bytes_per_token) - usage.completion_tokens

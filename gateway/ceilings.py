@@ -12,7 +12,6 @@ from gateway.prices.estimate import (
     prediction_bound,
     search_bound,
     special_rates,
-    text_alone,
     text_bound,
 )
 from gateway.prices.pricing import PLAIN, Extras, Price, Slope, Unpriced, slope
@@ -61,14 +60,14 @@ class Quote(NamedTuple):
 
 
 def quotes(
-    chat: Json, body_bytes: int, targets: Sequence[Target], unpriced: Literal["refuse", "allow"]
+    chat: Json, body_bytes: int, targets: Sequence[Target], unpriced: Literal["refuse", "allow"], plain: bool
 ) -> tuple[Quote, ...]:
-    """One quote per target. Targets without a price are left out, unless the policy allows them.
+    """One quote per target. Those without a price are left out, unless the policy allows them.
 
-    Raises LLMError("unpriced_model") when none is left.
+    `plain`: `chat` is `text_alone`. Raises LLMError("unpriced_model") when none is left.
     """
     found: list[Quote] = []
-    missing, plain = "", text_alone(chat)
+    missing = ""
     for target in targets:
         quote = _quote(chat, body_bytes, target, plain)
         try:

@@ -26,7 +26,7 @@ from gateway.ledger.parties import Parties
 from gateway.ledger.refusals import rate_headers
 from gateway.ledger.store import Bill, Holder, StoreDown
 from gateway.payers import TAGS, end_user_of, tags_of
-from gateway.prices.estimate import unbounded
+from gateway.prices.estimate import text_alone, unbounded
 from gateway.relay import relay
 from gateway.routing import Target, allowed, targets_for
 from gateway.settings import DEMO
@@ -77,7 +77,8 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     targets = targets_for(gateway.config, chat["model"], choose, holder.key.unsupported)
     _check_bounds(holder, parties, chat)
     remembered, more_bytes = await _remembered(gateway, holder, chat, targets)
-    quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced)
+    plain = text_alone(chat)
+    quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced, plain)
     if dry:
         await client.whole(200, _explanation(gateway, holder, parties, chat, quotes, remembered), {})
         return
@@ -87,6 +88,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         started=started,
         end_user=end_user,
         tags=tags,
+        text_alone=plain,
     )
 
     async def reread() -> Parties:

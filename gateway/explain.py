@@ -12,6 +12,7 @@ from gateway import ceilings
 from gateway.attempts import Course, translated
 from gateway.ceilings import Quote
 from gateway.config import Config
+from gateway.prices.estimate import text_alone
 from gateway.routing import Target, targets_for
 from gateway.virtual_keys import usd
 from translators import chat_request
@@ -75,7 +76,7 @@ def explained_by(config: Config, body: bytes) -> Json:
     """The same for a body as a caller would send it, by a configuration alone: no key, no store, nothing remembered."""
     chat = chat_request.parse(body)
     targets = targets_for(config, chat["model"], 0.0)
-    quotes = ceilings.quotes(chat, len(body), targets, config.prices.unpriced)
+    quotes = ceilings.quotes(chat, len(body), targets, config.prices.unpriced, text_alone(chat))
     return explained(chat, quotes, config.settings.usual_output_tokens, {}, (), capped=True)
 
 

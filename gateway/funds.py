@@ -37,7 +37,7 @@ class Funds:
         gateway, course, quotes = self._gateway, self._course, self._quotes
         model, key = course.chat["model"], parties.parties[0].record
         if parties.counts_tokens:
-            self._prompt_tokens = prompt_estimate(course.chat)
+            self._prompt_tokens = prompt_estimate(course.chat, course.text_alone)
         # a route is no way around a cap on a model: it counts by the target that is asked first as well
         names = names_of(model, course.targets[0].name)
         ceiling = partial(self._ceiling, key.id, model)
@@ -49,7 +49,8 @@ class Funds:
             return hold
         gateway.payers.confirm(hold.parties)
         course.bytes_per_token = gateway.usual.bytes_per_token(model)  # while it waited, others may have taught it
-        afforded, wanted = hold.nanousd, ceiling(False)
+        afforded = hold.nanousd
+        wanted = ceiling(False) if self._grows or self._known is None else self._known[1]
         # with less than is usual there is no time to grow: then the provider is told to keep within what is held
         self._grows = self._grows and wanted.usual <= hold.nanousd < wanted.most
         if self._grows and hold.afford_nanousd is not None:

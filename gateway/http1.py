@@ -70,14 +70,11 @@ class Connection(HttpToolsProtocol):
     # --- httptools' side
     def on_message_begin(self) -> None:
         """Another request."""
-        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.url, self.headers = b"", []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of its head."""
-        name = name.lower()
-        if name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """A request's head is there: it begins now, or when the one before it is answered."""
@@ -106,7 +103,8 @@ class Connection(HttpToolsProtocol):
             "state": self.app_state.copy(),
         }
         keeps = version != "1.0" and parser.should_keep_alive()
-        before, self.cycle = self.cycle, Exchange(self, cast(Scope, self.scope), keeps, self.expect_100_continue)
+        expects = dict(self.headers).get(b"expect", b"").lower() == b"100-continue"
+        before, self.cycle = self.cycle, Exchange(self, cast(Scope, self.scope), keeps, expects)
         if before is None or before.response_complete:
             self._begin(self.cycle)
         else:
@@ -204,7 +202,9 @@ class Exchange(RequestResponseCycle):
         self._size += len(body)
         if self._size > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        self.set()
+        self._rung = True
+        if self._waiter is not None:
+            self.set()
 
     def set(self) -> None:
         """Let `receive` go on."""

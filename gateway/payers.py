@@ -20,6 +20,7 @@ MAX_PARTIES = 5_000  # that a worker keeps worked out
 MAX_KNOWN = 20_000  # records, and confirmations of them, that a worker keeps in mind
 CONFIRM_S = 1.0  # how often it is noted, of one kind of request, that the store knows who pays as this worker does
 TAGS = b"x-headgate-tags"
+NAMING = frozenset({"safety_identifier", "user"})
 
 Place = tuple[Kind, str]
 
@@ -99,6 +100,8 @@ def end_user_of(chat: Json) -> str | None:
 
     Raises LLMError where it is too long to be a name.
     """
+    if NAMING.isdisjoint(chat):
+        return None
     for field in ("safety_identifier", "user"):
         name = chat.get(field)
         if isinstance(name, str) and name:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from math import ceil
+from functools import lru_cache
+from math import ceil, inf
 
 from gateway.ledger.store import Level, Meter, Refused
 from translators.errors import LLMError
@@ -78,28 +79,26 @@ def rate_headers(told: Told, meters: Sequence[Meter], levels: Sequence[Level]) -
     """
     headers: dict[str, str] = {}
     for (limit, remaining, reset), places in told:
-        meter, level = meters[places[0]], levels[places[0]]
-        for place in places[1:]:
-            if _share(meters[place], levels[place]) < _share(meter, level):
-                meter, level = meters[place], levels[place]
-        headers[limit] = str(meter.limit)
-        left = meter.limit - level.used
+        tightest = inf  # the share of its limit that is left
+        for place in places:
+            allowed, (used, full_s) = meters[place].limit, levels[place]
+            if (share := (allowed - used) / (allowed or 1)) < tightest:
+                tightest, most, left, reset_s = share, allowed, allowed - used, full_s
+        headers[limit] = str(most)
         headers[remaining] = str(left) if left > 0 else "0"
-        headers[reset] = _span(level.full_s)
+        headers[reset] = _span(reset_s)
     return headers
-
-
-def _share(meter: Meter, level: Level) -> float:
-    """Of its limit, what is left."""
-    return (meter.limit - level.used) / (meter.limit or 1)
 
 
 def _span(seconds: float) -> str:
     """As OpenAI writes it: 1h2m3s, 6m0s, 1s, 20ms."""
-    if seconds < 1:
-        return f"{max(0, round(seconds * 1000))}ms"
-    if (whole := round(seconds)) < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
+    return _whole(round(seconds)) if seconds >= 1 else f"{max(0, round(seconds * 1000))}ms"
+
+
+@lru_cache(maxsize=4096)
+def _whole(seconds: int) -> str:
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"
+    return (f"{hours}h" if hours else "") + f"{minutes}m{rest}s"

@@ -19,6 +19,7 @@ from gateway.ceilings import (
     quotes,
 )
 from gateway.config import Config, load
+from gateway.prices.estimate import text_alone
 from gateway.routing import targets_for
 from translators.errors import LLMError
 
@@ -46,7 +47,7 @@ def configured(folder: Path, policy: str = "refuse") -> Config:
 
 
 def quoted(config: Config, chat: dict[str, Any], body_bytes: int = 100) -> tuple[Quote, ...]:
-    return quotes(chat, body_bytes, targets_for(config, chat["model"], 0), config.prices.unpriced)
+    return quotes(chat, body_bytes, targets_for(config, chat["model"], 0), config.prices.unpriced, text_alone(chat))
 
 
 def asking(model: str, **more: object) -> dict[str, Any]:
