@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.http1 import Connection, exchange_of
 
 PIECE = b"x" * 60_000
+KEPT_S = 1  # that an idle connection is kept open
 LONG = 3_000_000  # bytes: beyond what sockets and the server keep
 
 
@@ -70,6 +71,19 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 pieces += 1
             await say(b"%d" % pieces, more=True)  # once the client has read
             await say(b"")
+        case "/answered":
+            exchange = exchange_of(send)
+            assert exchange is not None
+            if not exchange.answer(200, b"x-a: b\r\n", b"all at once"):
+                await begin(content_length="9")
+                await say(b"by pieces")
+        case "/told":
+            exchange = exchange_of(receive)
+            assert exchange is not None
+            gone = asyncio.Event()
+            exchange.when_gone(gone.set)
+            await gone.wait()
+            HUNG_UP.set()
         case "/late":
             await asyncio.sleep(0.05)
             await begin(content_length="4")
@@ -109,6 +123,7 @@ def port() -> Iterator[int]:
                 log_config=None,
                 date_header=False,
                 server_header=False,
+                timeout_keep_alive=KEPT_S,
             )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -286,3 +301,45 @@ def test_the_application_hears_of_a_hang_up(client: Client) -> None:
     client.send("GET /waits")
     client.socket.shutdown(socket.SHUT_RDWR)
     assert HUNG_UP.wait(2)
+
+
+def test_a_whole_answer_goes_out_at_once_and_the_connection_serves_on(client: Client) -> None:
+    for _ in range(2):
+        client.send("GET /answered")
+        status, headers = client.head()
+        assert (status, headers["x-a"], headers["content-length"]) == (200, "b", "11")
+        assert client.file.read(11) == b"all at once"
+    client.send("GET /answered HTTP/1.0")
+    status, headers = client.head()
+    assert (headers["connection"], client.file.read()) == ("close", b"all at once")
+
+
+def test_a_whole_answer_to_a_head_request_has_no_body(client: Client) -> None:
+    client.send("HEAD /answered")
+    assert client.head()[1]["content-length"] == "9"
+    client.send("GET /whole")
+    assert client.whole() == (200, b"whole")
+
+
+def test_whole_answers_keep_the_order_of_their_requests(client: Client) -> None:
+    client.socket.sendall(
+        b"".join(b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % path for path in (b"late", b"answered") * 2)
+    )
+    assert [client.whole()[1] for _ in range(4)] == [b"late", b"all at once"] * 2
+
+
+@pytest.mark.parametrize("behind", [b"", b"GET /whole HTTP/1.1\r\nhost: x\r\n\r\n"], ids=["alone", "another behind it"])
+def test_who_asks_to_be_told_of_a_hang_up_is_told(client: Client, behind: bytes) -> None:
+    HUNG_UP.clear()
+    client.socket.sendall(b"GET /told HTTP/1.1\r\nhost: x\r\n\r\n" + behind)
+    client.file.close()
+    client.socket.close()
+    assert HUNG_UP.wait(2)
+
+
+def test_an_idle_connection_is_closed_in_its_time_and_a_busy_one_is_not(client: Client) -> None:
+    for _ in range(3):  # each comes while the one before it would still be idle
+        client.send("GET /whole")
+        assert client.whole() == (200, b"whole")
+        time.sleep(KEPT_S * 0.6)
+    assert client.ended()  # within the socket's own five seconds
