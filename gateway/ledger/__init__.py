@@ -12,6 +12,6 @@ opening            which store it is
 redis              the fleet's store: redis_calls (what the scripts are given, and answer), redis_scripts (lua/),
                    redis_door (the way to the server), redis_place (which server), redis_recent (what a new server is
                    told), redis_durability
-sqlite             the embedded store: sqlite_file (threads and transactions), sqlite_money, sqlite_records,
-                   sqlite_journal (the steps)
+sqlite             the embedded store: sqlite_file (threads and transactions), sqlite_known (what a connection knows of
+                   the file, and owes to it), sqlite_money, sqlite_records, sqlite_journal (the steps)
 """

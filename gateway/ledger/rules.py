@@ -137,7 +137,7 @@ def room_in_s(buckets: Mapping[int, int], measure: Measure, amount: int, limit: 
     for index in sorted(counted):
         excess -= counted[index]
         if excess <= 0:
-            return _leaves_s(index, measure, now_s)
+            return leaves_s(index, measure, now_s)
     return BUCKETS * float(BUCKET_S[measure])
 
 
@@ -146,8 +146,9 @@ def level(buckets: Mapping[int, int], measure: Measure, now_s: float) -> Level:
     counted = counting(buckets, measure, now_s)
     if not counted:
         return Level(0, 0.0)
-    return Level(sum(counted.values()), _leaves_s(max(counted), measure, now_s))
+    return Level(sum(counted.values()), leaves_s(max(counted), measure, now_s))
 
 
-def _leaves_s(index: int, measure: Measure, now_s: float) -> float:
+def leaves_s(index: int, measure: Measure, now_s: float) -> float:
+    """In how many seconds a bucket will not count any more."""
     return float((index + BUCKETS + 1) * BUCKET_S[measure]) - now_s

@@ -18,6 +18,7 @@ from gateway.ledger.sqlite_file import (
     Connection,
     Step,
     Worker,
+    alone,
     far_away,
     for_reading,
     for_writing,
@@ -82,6 +83,11 @@ class SqliteStore:
         )
 
     async def _write(self, step: Callable[[Connection], Answer]) -> Answer:
+        """What `step` comes to, which may write anything."""
+        return cast(Answer, await self._writes.put(partial(alone, step)))
+
+    async def _count(self, step: Callable[[Connection], Answer]) -> Answer:
+        """The same for one of sqlite_money's, which keep to what is known."""
         return cast(Answer, await self._writes.put(step))
 
     async def _read(self, step: Callable[[Connection], Answer]) -> Answer:
@@ -124,17 +130,17 @@ class SqliteStore:
         return self._writes.promise(partial(sqlite_money.reserve, ask=ask))
 
     async def grow(self, growth: Growth) -> Granted | Refused:
-        return await self._write(partial(sqlite_money.grow, growth=growth))
+        return await self._count(partial(sqlite_money.grow, growth=growth))
 
     async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
-        return await self._write(partial(sqlite_money.renew, beats=beats, lease_s=lease_s)) if beats else ()
+        return await self._count(partial(sqlite_money.renew, beats=beats, lease_s=lease_s)) if beats else ()
 
     def settle(self, bill: Bill) -> Promise[Settled]:
         """As the contract says. Raises ValueError for a negative cost."""
         return self._writes.promise(partial(sqlite_money.settle, bill=bill, line=journal.line(bill).decode()))
 
     async def reap(self, limit: int = 100, steady_s: float = 0.0) -> int:
-        return await self._write(partial(sqlite_money.reap, limit=limit, steady_s=steady_s))
+        return await self._count(partial(sqlite_money.reap, limit=limit, steady_s=steady_s))
 
     async def balances(self, scopes: Sequence[str]) -> Sequence[Balance]:
         return await self._read(partial(told.balances, scopes=scopes))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from gateway.ledger.sqlite_known import Known
 from gateway.ledger.store import KEPT_S, Conflict, StoreDown
 
 SCHEMA = 2
@@ -24,6 +25,8 @@ BROKEN = {  # sqlite.org/rescode.html: the file may be another by now; the conne
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOTADB),
     sqlite3.SQLITE_READONLY,
 }
+
+SPOILT = (Conflict, ValueError, OverflowError, orjson.JSONEncodeError, sqlite3.Error)  # by what one step cannot do
 
 # To the tables of schema 1: what schema.sql makes anew is set aside, filled from what there was, and let go.
 SET_ASIDE = (
@@ -46,7 +49,15 @@ TAKEN_OVER = (
     "DROP TABLE journal_1",
 )
 
-Connection = sqlite3.Connection
+
+class Connection(sqlite3.Connection):
+    """One that remembers."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.known = Known()
+
+
 Step = Callable[[Connection], Any]
 Way = Callable[[Connection, Sequence[Step]], Sequence[Any]]
 Answer = TypeVar("Answer")
@@ -87,7 +98,7 @@ class Worker:
     def _connected(self) -> Connection:
         if self._db is None:
             _make(self._path)
-            db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
+            db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, factory=Connection)
             try:
                 self._prepare(db)
             except BaseException:  # whatever it is goes on; an open file must not
@@ -133,32 +144,77 @@ def _broken(error: sqlite3.Error) -> bool:
 
 
 def transaction(db: Connection, steps: Sequence[Step]) -> Sequence[Any]:
-    """Every step in a savepoint of its own within one transaction: what one cannot do does not spoil the others."""
-    db.execute("BEGIN IMMEDIATE")
+    """Every step within one transaction: what one cannot do does not spoil the others.
+
+    Where one fails, all is undone and they are taken again, each in a savepoint of its own: a step that was undone does
+    the same once more.
+    """
     try:
-        answers = [_saved(db, step) for step in steps]
+        _begin(db)
+        try:
+            answers = [step(db) for step in steps]
+            db.known.flush(db)
+        except SPOILT as error:
+            if _ended(db, error):
+                raise
+            _undo(db)
+            if len(steps) == 1:
+                return [_told(error)]
+            _begin(db)
+            answers = [_saved(db, step) for step in steps]
         db.execute("COMMIT")
+    except BaseException:  # whatever it is goes on; what is known must be true
+        db.known.forget()
+        raise
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
     return answers
 
 
+def _begin(db: Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA data_version").fetchone()  # another where anybody else wrote meanwhile
+    db.known.begin(version)
+
+
+def _undo(db: Connection, to: str = "") -> None:
+    db.known.forget()
+    db.execute("ROLLBACK" + to)
+
+
 def _saved(db: Connection, step: Step) -> Any:
     db.execute("SAVEPOINT step")
     try:
-        return step(db)
-    except (Conflict, ValueError, OverflowError, orjson.JSONEncodeError) as error:
-        db.execute("ROLLBACK TO step")
-        return error
-    except sqlite3.Error as error:
-        if not db.in_transaction or _broken(error):  # a full disk may end it all (sqlite.org/lang_transaction.html)
+        answer = step(db)
+        db.known.flush(db)
+        return answer
+    except SPOILT as error:
+        if _ended(db, error):
             raise
-        db.execute("ROLLBACK TO step")
-        return StoreDown(str(error))
+        _undo(db, " TO step")
+        return _told(error)
     finally:
         if db.in_transaction:
             db.execute("RELEASE step")
+
+
+def _ended(db: Connection, error: Exception) -> bool:
+    """Whether it ends the transaction: a full disk may (sqlite.org/lang_transaction.html)."""
+    return isinstance(error, sqlite3.Error) and (not db.in_transaction or _broken(error))
+
+
+def _told(error: Exception) -> Exception:
+    return StoreDown(str(error)) if isinstance(error, sqlite3.Error) else error
+
+
+def alone(step: Step, db: Connection) -> Any:
+    """`step`, for one that reads and writes the file behind the back of what is known of it."""
+    db.known.flush(db)
+    try:
+        return step(db)
+    finally:
+        db.known.forget()
 
 
 def snapshot(db: Connection, steps: Sequence[Step]) -> Sequence[Any]:
