@@ -80,9 +80,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         case "/told":
             exchange = exchange_of(receive)
             assert exchange is not None
-            gone = asyncio.Event()
-            exchange.when_gone(gone.set)
-            await gone.wait()
+            told = asyncio.Event()
+            exchange.when_gone(told.set)
+            await told.wait()
             HUNG_UP.set()
         case "/late":
             await asyncio.sleep(0.05)
@@ -99,11 +99,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 await asyncio.sleep(0.01)
             HUNG_UP.set()
         case "/scope":
-            told = repr(
+            seen = repr(
                 [scope[name] for name in ("method", "path", "raw_path", "query_string", "http_version")]
             ).encode()
-            await begin(content_length=str(len(told)))
-            await say(told)
+            await begin(content_length=str(len(seen)))
+            await say(seen)
 
 
 HUNG_UP = threading.Event()

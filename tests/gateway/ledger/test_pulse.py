@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from gateway.ledger.hold import Hold, Ledger
+from gateway.ledger.hold import Ceiling, Hold, Ledger
 from gateway.ledger.pulse import Pulse
 from gateway.ledger.store import Beat, Bill, Promise, Settled, Store, StoreDown
 from tests.gateway.ledger.test_hold import FREE, Desk, bill, desk
@@ -69,6 +69,31 @@ async def test_a_living_worker_keeps_its_holds(desk: Desk) -> None:
         await pulse.beat()
         assert await desk.store.reap() == 0
     assert await desk.held() == held.nanousd
+
+
+async def test_many_holds_are_seen_to_in_several_goes_and_none_is_left_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.pulse.BEATS_AT_ONCE", 2)
+    goes: list[int] = []
+
+    class Counting:
+        async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+            goes.append(len(beats))
+            return await desk.store.renew(beats, lease_s)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(desk.store, name)
+
+    ledger, pulse = beating(desk, cast(Store, Counting()))
+    small = Ceiling(10, 10, 10, whole=True)
+    holds = [await desk.hold(ledger, f"r{at}", small) for at in range(5)]
+    for held in holds:
+        progress(held, 7)
+    await pulse.beat()
+    assert goes == [2, 2, 1]
+    assert [held.saved_nanousd for held in holds] == [7] * 5
+    assert {live.cost_nanousd for live in await desk.store.holds()} == {7}
 
 
 async def test_a_hold_that_others_have_settled_stops_its_request(desk: Desk) -> None:
