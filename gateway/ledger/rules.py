@@ -24,28 +24,35 @@ def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     an eighth of what is free, whichever is more, so that many can run on a small cap at once. Where others hold that, a
     patient one would rather wait, and an impatient one is content with whatever is of use.
     """
-    left = [
-        (counter.cap_nanousd - spent, held, counter)
-        for counter, (spent, held) in zip(ask.counters, balances, strict=True)
-        if counter.cap_nanousd is not None
-    ]
-    if not left:
-        return Granted(ask.most_nanousd)
-    afford, spent_out = min((unspent, counter.name) for unspent, _, counter in left)
-    free, tightest = min((unspent - held, counter.name) for unspent, held, counter in left)
-    if ask.most_nanousd <= 0:
-        return Granted(ask.most_nanousd, afford)
-    strict = any(counter.on_cap == "refuse" for _, _, counter in left)
-    if afford < (ask.most_nanousd if strict else ask.least_nanousd) or afford <= 0:
-        return Refused("over_budget", spent_out)
-    alone = ask.most_nanousd <= free // 2 and not any(held for _, held, _ in left)
-    if free >= ask.most_nanousd and (strict or ask.whole or alone):
-        return Granted(ask.most_nanousd, afford)
-    want = ask.most_nanousd if strict else min(ask.most_nanousd, max(ask.usual_nanousd, free // SHARE, 1))
+    spent_out = tightest = None
+    afford = free = 0
+    strict, alone, most = False, True, ask.most_nanousd
+    for counter, (spent, held) in zip(ask.counters, balances, strict=True):
+        if counter.cap_nanousd is None:
+            continue
+        left = counter.cap_nanousd - spent
+        if spent_out is None or left < afford or (left == afford and counter.name < spent_out.name):
+            afford, spent_out = left, counter
+        left -= held
+        if tightest is None or left < free or (left == free and counter.name < tightest.name):
+            free, tightest = left, counter
+        if counter.on_cap == "refuse":
+            strict = True
+        if held:
+            alone = False
+    if spent_out is None or tightest is None:
+        return Granted(most)
+    if most <= 0:
+        return Granted(most, afford)
+    if afford < (most if strict else ask.least_nanousd) or afford <= 0:
+        return Refused("over_budget", spent_out.name)
+    if free >= most and (strict or ask.whole or (alone and most <= free // 2)):
+        return Granted(most, afford)
+    want = most if strict else min(most, max(ask.usual_nanousd, free // SHARE, 1))
     if free >= want:
         return Granted(want, afford)
     if strict or free < ask.least_nanousd or free <= 0 or (ask.patient and free < afford):
-        return Refused("held", tightest)
+        return Refused("held", tightest.name)
     return Granted(free, afford)
 
 
@@ -89,7 +96,10 @@ def countable(tokens: int) -> int:
 
 def uncountable(counters: Sequence[Counter], sums: Sequence[int], by: int) -> str | None:
     """The counter whose sum cannot take `by` more, if there is one: nothing counts past 2**63."""
-    return next((c.name for c, sum_ in zip(counters, sums, strict=True) if sum_ + by >= MOST_SUM), None)
+    for counter, sum_ in zip(counters, sums, strict=True):
+        if sum_ + by >= MOST_SUM:
+            return counter.name
+    return None
 
 
 def amount_of(meter: Meter, tokens: int) -> int:
