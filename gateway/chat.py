@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from gateway.client import Client, feature_list, read_body
 from gateway.funds import Funds
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, interruptible
-from gateway.ledger.hold import Hold, nothing
+from gateway.ledger.hold import Hold
 from gateway.ledger.parties import Parties
 from gateway.ledger.refusals import rate_headers
 from gateway.ledger.store import Bill, Holder, StoreDown
@@ -129,8 +129,8 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         if funds.hold is not None:
             due = _due(course, funds.hold, ending)
             funds.hold.progress = funds.hold.lost = None  # no cycle: what a request was made of goes when it ends
-            learn = partial(_learn, gateway, course, due) if ending in ("done", "cut") else nothing
-            await _settle(gateway, due, learn, offline=funds.hold.offline)
+            await _settle(gateway, due, offline=funds.hold.offline)
+    _learn(gateway, course, due)
     if kept := course.remember:
         await gateway.memory.remember(_owner(holder), recall.anchor(chat["messages"]), kept)
     if course.answer is not None:  # the bill is in the store: now the client may have its answer
@@ -221,10 +221,10 @@ def _due(course: Course, hold: Hold, ending: str) -> Bill:
         )
 
 
-async def _settle(gateway: Gateway, due: Bill, meanwhile: Callable[[], None], *, offline: bool) -> None:
+async def _settle(gateway: Gateway, due: Bill, *, offline: bool) -> None:
     """Have the bill taken before the client has its last byte. Raises LLMError when neither store nor spool does."""
     try:
-        outcome = await gateway.ledger.settle(due, offline=offline, meanwhile=meanwhile)
+        outcome = await gateway.ledger.settle(due, offline=offline)
     except StoreDown:
         telemetry.unsettled(due)
         message = "The ledger does not take this answer's bill, and so the answer is withheld"

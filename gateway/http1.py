@@ -125,9 +125,8 @@ class Connection(HttpToolsProtocol):
 
     # --- what the exchanges tell
     def _begin(self, exchange: "Exchange") -> None:
-        task = self.loop.create_task(exchange.run_asgi(self.app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        exchange.task = task = self.loop.create_task(exchange.run_asgi(self.app))
+        self.tasks.add(task)  # until its last step
 
     def on_response_complete(self) -> None:
         """An answer is out: the next request of the pipeline begins, or the connection is idle."""
@@ -163,6 +162,7 @@ class Exchange(RequestResponseCycle):
     _rung = False  # `receive` has something to look at
     _waiter: "asyncio.Future[None] | None" = None
     _gone: Callable[[], None] | None = None
+    task: "asyncio.Task[None] | None" = None
 
     def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, expect_100_continue: bool) -> None:
         self.scope = scope  # type: ignore[assignment]  # Starlette's name for it
@@ -185,7 +185,9 @@ class Exchange(RequestResponseCycle):
                 self._connection.logger.error("The application returned before its answer was complete")
                 await self._broken()
         finally:
-            self._connection = self._gone = None
+            if self._connection is not None and self.task is not None:
+                self._connection.tasks.discard(self.task)
+            self._connection = self._gone = self.task = None
 
     async def _broken(self) -> None:
         if self.response_started:

@@ -177,10 +177,12 @@ class Ledger:
             )
             began_s, renewed_s = self.now(), time.monotonic()
             step = self._store.reserve(ask)
-            step.get_loop().call_soon(wish.meanwhile)  # when the call is on its way
             try:
+                wish.meanwhile()  # the call is on its way, unless it waits for others
                 answer = await step
-            except asyncio.CancelledError:  # what is granted to a caller who is gone meanwhile is given back
+            except StoreDown:
+                raise
+            except BaseException:  # what is granted to a caller who is gone meanwhile is given back
                 self._leave(self._give_back(step, ask))
                 raise
             if isinstance(answer, Granted):
@@ -234,22 +236,19 @@ class Ledger:
             hold.parties = await reread()
         return Refused("held")
 
-    async def settle(self, bill: Bill, *, offline: bool = False, meanwhile: Callable[[], None] = nothing) -> Settled:
+    async def settle(self, bill: Bill, *, offline: bool = False) -> Settled:
         """Have the bill taken: by the store, which gives back the rest of the hold, or else by the spool; at once by
         the spool where the request was let through without the store.
 
-        `meanwhile` is called while the store is at it. Goes on when the request is cancelled. Raises
-        StoreDown when neither takes it.
+        Goes on when the request is cancelled. Raises StoreDown when neither takes it.
         """
         self.live.pop(bill.request_id, None)
         if offline:
-            meanwhile()
             return await asyncio.shield(self._leave(self._spooled(bill)))
         deadline_s = time.monotonic() + SETTLE_S
         try:
             step = self._store.settle(bill)
             call_off = self._deadlines.after(SETTLE_S, partial(_give_up, step))
-            step.get_loop().call_soon(meanwhile)
             try:
                 return self._taken(bill, await step)
             finally:
