@@ -18,8 +18,8 @@ from tests.replay import Upstream, event_reply, json_reply
 from tests.running import Running, configured
 
 CALLS: dict[str, dict[str, float]] = {
-    "a whole answer": {"redis": 337, "sqlite": 438},
-    "an event of a stream": {"redis": 9.3, "sqlite": 9.3},
+    "a whole answer": {"redis": 235, "sqlite": 277},
+    "an event of a stream": {"redis": 10, "sqlite": 10},
 }
 SLACK = 1.25
 EVENTS = 60
