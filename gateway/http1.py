@@ -119,7 +119,11 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request's body has come."""
-        if not self.parser.should_upgrade() and not self.cycle.response_complete:
+        if self.parser.should_upgrade():
+            return
+        if self.cycle.response_complete:
+            self._rest()  # it was answered before it was all there
+        else:
             self.cycle.more_body = False
             self.cycle.set()
 
@@ -137,7 +141,10 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             exchange, _ = self.pipeline.pop()
             self._begin(exchange)  # type: ignore[arg-type]  # there are no others
-            return
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
         self._idle_until = self.loop.time() + self.timeout_keep_alive
         if self._timer is None:
             self._timer = self.loop.call_at(self._idle_until, self._look)

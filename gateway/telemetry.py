@@ -1,6 +1,7 @@
 """What the operator sees of a request: one log line."""
 
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -106,7 +107,10 @@ def _told(bill: Bill, overrun_nanousd: int) -> str:
         line["unpriced"] = True
     if overrun_nanousd:
         line["overrun_nanousd"] = overrun_nanousd
-    return orjson.dumps(line).decode()
+    try:
+        return orjson.dumps(line).decode()
+    except orjson.JSONEncodeError:  # a number past 64 bits: one odd bill must not take the lines beside it along
+        return json.dumps(line)
 
 
 def unsettled(bill: Bill) -> None:

@@ -53,9 +53,8 @@ class Usual:
         bound = max(tokens, output_bytes or round(BYTES_PER_TOKEN * tokens))
         for name in ((key_id, model), ("", model)):  # a key that is new here begins with what others have seen
             known = self._longest.get(name)
-            if known is None:
-                keep(self._longest, name, [float(tokens), float(bound)], MAX_KNOWN)
-            else:
-                longest, bounds = known
-                known[0] = tokens + FADE * (longest - tokens) if longest > tokens else tokens
-                known[1] = bound + FADE * (bounds - bound) if bounds > bound else bound
+            if known is None or len(self._longest) >= MAX_KNOWN:  # then whose turn it is to be forgotten matters
+                keep(self._longest, name, known := known or [0.0, 0.0], MAX_KNOWN)
+            longest, bounds = known
+            known[0] = tokens + FADE * (longest - tokens) if longest > tokens else tokens
+            known[1] = bound + FADE * (bounds - bound) if bounds > bound else bound

@@ -19,6 +19,10 @@ LONG = 3_000_000  # bytes: beyond what sockets and the server keep
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers by its path."""
+    if scope["path"] == "/at-once":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+        return
     body = b""
     while True:
         message = await receive()
@@ -343,3 +347,10 @@ def test_an_idle_connection_is_closed_in_its_time_and_a_busy_one_is_not(client: 
         assert client.whole() == (200, b"whole")
         time.sleep(KEPT_S * 0.6)
     assert client.ended()  # within the socket's own five seconds
+
+
+def test_a_connection_is_idle_again_when_a_body_comes_behind_its_answer(client: Client) -> None:
+    client.socket.sendall(b"POST /at-once HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n")
+    assert client.whole() == (200, b"ok")
+    client.socket.sendall(b"late")
+    assert client.ended()

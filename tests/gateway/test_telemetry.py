@@ -22,6 +22,16 @@ def test_a_bill_is_one_line_of_json(capsys: pytest.CaptureFixture[str], caplog: 
     assert (level, json.loads(line)["cost_nanousd"]) == ("INFO", 350)
 
 
+def test_an_odd_bill_does_not_take_the_lines_beside_it_along(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "headgate"):
+        for amount in (3, 2**64, 5):
+            telemetry.settled(replace(BILL, usage={"input_tokens": amount}), Settled(True, 0))
+    lines = capsys.readouterr().err.splitlines()
+    assert [json.loads(line.split(" ", 3)[3])["usage"]["input_tokens"] for line in lines] == [3, 2**64, 5]
+
+
 def test_no_line_where_the_level_is_above_it(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
