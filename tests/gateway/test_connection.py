@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.connection import HIGH_WATER_BYTES, MAX_HEAD_BYTES, Connection, Stale, Tick
+from gateway.connection import APART, HIGH_WATER_BYTES, MAX_HEAD_BYTES, Connection, Stale, Tick
 from gateway.upstream import Reply
 from translators.errors import LLMError
 
@@ -400,3 +400,32 @@ def test_a_fault_with_one_stream_does_not_keep_the_others_waiting() -> None:
 
     asyncio.run(main())
     assert read == [b"good"]
+
+
+def test_pieces_that_come_one_by_one_are_handed_on_at_once_until_they_come_together_again() -> None:
+    async def main() -> list[int]:
+        pool, waiting = Pool(), list[int]()
+        asking = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+        await asyncio.sleep(0)
+        taken: list[bytes] = []
+
+        def take(piece: bytes) -> bool:
+            taken.append(piece)
+            return True
+
+        waiter = flowing(pool, take)
+        await asking
+        for _ in range(APART + 2):
+            pool.connection.data_received(b"1\r\nx\r\n")
+            waiting.append(1 - len(taken))
+            await asyncio.sleep(0)
+            taken.clear()
+        for _ in range(4):
+            pool.connection.data_received(b"1\r\nx\r\n")
+        waiting.append(4 - len(taken))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        return waiting
+
+    # the first and, after so many, another is kept for a look whether it has company
+    assert asyncio.run(main()) == [1, *[0] * APART, 1, 0]
