@@ -20,6 +20,7 @@ STALE_S = 1.0  # a kept connection that is lost within this time was closed whil
 IDLE_CONNECTION_S = 50.0  # below the 60 s after which load balancers commonly drop a silent connection
 FEW, APART = 2, 64  # pieces in a tick that are no company; pieces that are handed on at once then
 EARLY_S = 0.005  # a timer that is due so little after its time is left as it is
+_WRONG = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # neither is a kind of the other
 
 
 class Stale(Exception):
@@ -51,14 +52,10 @@ class Tick:
 
     def __init__(self) -> None:
         self._read: deque[tuple[Connection, bytes]] = deque()
-        self._apart = 0  # so many more are handed on at once, before it is looked again whether others come beside them
+        self.apart = 0  # so many more are handed on at once, before it is looked again whether others come beside them
 
     def add(self, connection: "Connection", data: bytes) -> None:
-        """Keep `data` until all is read that there is, or hand it on."""
-        if self._apart and not self._read:
-            self._apart -= 1
-            connection.read(data)
-            return
+        """Keep `data` until all is read that there is; only where `apart` is 0."""
         if not self._read:
             connection.loop.call_soon(self._hand_on)
         self._read.append((connection, data))
@@ -71,13 +68,14 @@ class Tick:
         return found
 
     def _hand_on(self) -> None:
-        self._apart = APART if len(self._read) <= FEW else 0
+        few, left = len(self._read) <= FEW, self._read
         try:
-            while self._read:
-                connection, data = self._read.popleft()
-                connection.read(data)
+            while left:
+                connection, data = left.popleft()
+                connection.pour(data)
+            self.apart = APART if few else 0
         finally:
-            if self._read:  # a fault of ours with one keeps no others waiting
+            if left:  # a fault of ours with one keeps no others waiting
                 asyncio.get_running_loop().call_soon(self._hand_on)
 
 
@@ -89,8 +87,10 @@ class Connection(asyncio.Protocol):
         self._tick = place.tick
         self.loop = asyncio.get_running_loop()
         self._fields: dict[bytes, bytes] = {}  # as they come; those behind the head are trailers
-        self.on_header = self._fields.__setitem__  # so that none of them is a call of ours
+        self._pieces: list[bytes] = []  # of the body, not taken yet
+        self.on_header, self.on_body = self._fields.__setitem__, self._pieces.append  # so that none is a call of ours
         self._parser = httptools.HttpResponseParser(self)  # reads on where a clean answer ended
+        self._feed, self._time = self._parser.feed_data, self.loop.time
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[bool] | None = None
         self._flow: Callable[[bytes], bool] | None = None
@@ -99,7 +99,6 @@ class Connection(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline = 0.0  # of who waits; while idle, of the connection
         self._busy = self._lost = False
-        self._pieces: list[bytes] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -109,6 +108,8 @@ class Connection(asyncio.Protocol):
         self._pieces.clear()
         self._unread = self.received_bytes = 0  # of the body
         self._head_done = self.complete = self._kept = self._heard = self._paused = self._coded = False
+        self._midst = False  # of a body that is handed on as it comes
+        self._end = -1  # how many of `_pieces` there were when the body ended
         self._head_bytes = 0
         self._error: LLMError | None = None
         self._inflater: zlib._Decompress | None = None  # for hosts that compress although asked not to
@@ -157,8 +158,7 @@ class Connection(asyncio.Protocol):
             if self._lost:
                 raise _cut_off()
             return None
-        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        piece = self._joined()
         self._unread = 0
         if self._paused and self._transport is not None:
             self._paused = False
@@ -241,8 +241,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._flow is None:
             self.read(data)
+        elif (tick := self._tick).apart:
+            tick.apart -= 1
+            self.pour(data)
         else:
-            self._tick.add(self, data)
+            tick.add(self, data)
 
     def read(self, data: bytes) -> None:
         """Bytes from the provider, cut anywhere."""
@@ -252,25 +255,73 @@ class Connection(asyncio.Protocol):
         self._heard = True
         if not self._head_done:
             self._head_bytes += len(data)
+        before, wrong = len(self._pieces), None
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail("The provider tried to switch protocols")
-        except httptools.HttpParserError:
-            self._fail("The provider's answer is not HTTP")
-        if not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
-            self._fail("The head of the provider's answer is too large")
-        take, waiter, pieces = self._flow, self._waiter, self._pieces
-        if take is None or waiter is None or self.complete or self._error is not None or waiter.done():
-            self._wake()
+            self._feed(data)
+        except _WRONG as error:
+            wrong = error
+        self._fed(before, wrong)
+
+    def pour(self, data: bytes) -> None:
+        """The same in a flow, with a short way for what mostly comes: more of the body, which is handed on."""
+        take, pieces = self._flow, self._pieces
+        if take is None or not self._midst or pieces:
+            self.read(data)
+            return
+        try:
+            self._feed(data)
+        except _WRONG as error:
+            self._fed(0, error)
+            return
+        if not self._midst:
+            self._fed(0, None)
         elif pieces:
-            piece = pieces.pop() if len(pieces) == 1 and not self._paused else self.take() or b""
-            self._unread, self._deadline = 0, self.loop.time() + self._silence_s
+            piece = pieces.pop() if len(pieces) == 1 else self._joined()
+            self.received_bytes += len(piece)
+            self._deadline = self._time() + self._silence_s
             try:
                 if not take(piece):
-                    waiter.set_result(False)
+                    self._flow = None
+                    self._wake(False)
             except BaseException as error:  # noqa: BLE001 - it is raised where the pieces are waited for
-                waiter.set_exception(error)
+                self._flow = None
+                if self._waiter is not None and not self._waiter.done():
+                    self._waiter.set_exception(error)
+
+    def _fed(self, before: int, wrong: Exception | None) -> None:
+        """See to what the parser has found; of the body, to what is behind so many pieces."""
+        if len(self._pieces) > before:
+            self._came(before)
+        if self._end >= 0 and not self.complete:
+            self._completed()
+        if wrong is not None:
+            switched = isinstance(wrong, httptools.HttpParserUpgrade)
+            self._fail("The provider tried to switch protocols" if switched else "The provider's answer is not HTTP")
+        elif not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
+            self._fail("The head of the provider's answer is too large")
+        self._wake()
+
+    def _came(self, before: int) -> None:
+        pieces = self._pieces
+        if self.complete or self._error is not None:
+            del pieces[before:]
+            return
+        if self._end >= 0:
+            del pieces[self._end :]  # of a second answer, for which nobody asked
+        if self._coded:
+            self._inflate(before)
+        size = len(pieces[-1]) if len(pieces) == before + 1 else sum(map(len, pieces[before:]))
+        self.received_bytes += size
+        self._unread += size
+        if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _joined(self) -> bytes:
+        pieces = self._pieces
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return piece
 
     def eof_received(self) -> None:
         return None  # closes the transport; connection_lost tells the reader
@@ -286,18 +337,19 @@ class Connection(asyncio.Protocol):
         self._place.lost(self)
         self._wake()
 
-    def _wake(self) -> None:
+    def _wake(self, happened: bool = True) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(True)
+            self._waiter.set_result(happened)
 
     def _fail(self, message: str) -> None:
+        self._midst = False
         if not self.complete and self._error is None:
             self._error = LLMError("bad_upstream", message)
         self.abort()
 
     # --- httptools' side
     def on_message_begin(self) -> None:
-        if self.complete:
+        if self._end >= 0:
             self._kept = False  # a second answer behind the first: nobody asked for it
 
     def on_headers_complete(self) -> None:
@@ -307,30 +359,23 @@ class Connection(asyncio.Protocol):
         if self.status < 200:
             self._fields.clear()  # 100 Continue, 103 Early Hints: the real head follows
             return
-        self._head_done = True
+        self._head_done = self._midst = True
         self.head = self._fields.copy()
         if (name := _coding_among(tuple(self.head))) is None:
             return
         coding = self.head[name].decode("latin-1").strip().lower()
         if coding in ("gzip", "x-gzip", "deflate"):
-            self._coded = True
+            self._coded, self._midst = True, False
         elif coding not in ("identity", ""):
             self._fail(f"The provider compressed its answer as {coding[:40]!r} although it was asked not to")
 
-    def on_body(self, body: bytes) -> None:
-        if self.complete or self._error is not None:
-            return
-        if self._coded:
-            body = self._inflated(body)
-            if not body:  # b"" is the end
-                return
-        self._pieces.append(body)
-        size = len(body)
-        self.received_bytes += size
-        self._unread += size
-        if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+    def _inflate(self, before: int) -> None:
+        """What is behind so many pieces, as it was before it was compressed."""
+        coded = self._pieces[before:]
+        del self._pieces[before:]
+        for piece in coded:
+            if self._error is None and (body := self._inflated(piece)):  # b"" is the end
+                self._pieces.append(body)
 
     def _inflated(self, body: bytes) -> bytes:
         if self._inflater is None:
@@ -347,8 +392,8 @@ class Connection(asyncio.Protocol):
         return body
 
     def on_message_complete(self) -> None:
-        if self._head_done and not self.complete and self._error is None:
-            self._completed()
+        if self._head_done and self._end < 0 and self._error is None:
+            self._end, self._midst = len(self._pieces), False
             self._kept = self._parser.should_keep_alive()  # the parser knows it only while the message ends
 
     def _completed(self) -> None:

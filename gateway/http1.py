@@ -160,15 +160,10 @@ class Connection(HttpToolsProtocol):
 class Exchange(RequestResponseCycle):
     """One request and its answer; the head goes out with what follows it."""
 
-    response_started = response_complete = disconnected = False
-    more_body = True
     chunked_encoding: bool | None = None
     expected_content_length = 0
     _head = b""  # written with the first piece of the body
-    _size = 0  # of `_pieces`, in bytes
-    _rung = False  # `receive` has something to look at
-    _waiter: "asyncio.Future[None] | None" = None
-    _gone: Callable[[], None] | None = None
+    _in_chunks = False  # the head is out, and what follows is a chunk each
     task: "asyncio.Task[None] | None" = None
 
     def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, expect_100_continue: bool) -> None:
@@ -177,6 +172,12 @@ class Exchange(RequestResponseCycle):
         self.keep_alive, self.waiting_for_100_continue = keep_alive, expect_100_continue
         self._connection: Connection | None = connection  # until it ends: no cycle of references is left behind
         self._pieces: list[bytes] = []  # of the request's body, not read yet
+        self._size = 0  # of these, in bytes
+        self.more_body = True
+        self.response_started = self.response_complete = self.disconnected = False
+        self._rung = False  # `receive` has something to look at
+        self._waiter: asyncio.Future[None] | None = None
+        self._gone: Callable[[], None] | None = None
 
     async def run_asgi(self, app: ASGIApp) -> None:  # type: ignore[override]
         """The application over this request; whatever it does, the caller gets an answer or the end of one."""
@@ -228,7 +229,7 @@ class Exchange(RequestResponseCycle):
 
     def hung_up(self) -> None:
         """The caller is gone."""
-        self.disconnected = True
+        self.disconnected, self._in_chunks = True, False
         self.set()
         if self._gone is not None:
             self._gone()
@@ -302,12 +303,12 @@ class Exchange(RequestResponseCycle):
         """A piece of the body, at once where the client keeps up; whether that is so."""
         if self.flow.write_paused:
             return False
-        if self.disconnected or not piece:  # an empty chunk would be the end
+        if not piece:  # an empty chunk would be the end
             return True
-        if self._head or not self.chunked_encoding:
-            self._go_on(piece, True)
-        else:
+        if self._in_chunks:
             self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        elif not self.disconnected:
+            self._go_on(piece, True)
         return True
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -352,6 +353,7 @@ class Exchange(RequestResponseCycle):
                 raise RuntimeError("the answer is not as long as its content-length")
         if self._head:
             body, self._head = self._head + body, b""
+            self._in_chunks = bool(self.chunked_encoding)
         if body:
             self.transport.write(body)
         if not more:

@@ -78,20 +78,21 @@ class _Passage:
 
     def take(self, data: bytes) -> bool:
         """A piece of the provider's, b"" at its end, decoded and written; whether the next may come at once."""
-        self._silent_s = 0.0
-        decoder = self._decoder
-        if not data:
+        decoder, client, write = self._decoder, self._client, self._write
+        if data:
+            frames = decoder.feed(data)
+        else:
             self._course.ended = True
-        self._frames = frames = decoder.feed(data) if data else decoder.close()
+            frames = decoder.close()
+        self._silent_s, self._frames = 0.0, frames
         if frames:
             said = frames[0] if len(frames) == 1 else b"".join(frames)
             self._murmurs_at = None
         else:
             said = self._murmured()
-        client, write = self._client, self._write
         if said and (write is None or client.behind_bytes or not write(said)) and not client.write(said):
             return False
-        return decoder.output_bytes < self._look_bytes and not decoder.done and not self._course.ended
+        return decoder.output_bytes < self._look_bytes and not decoder.done and data != b""
 
     def _murmured(self) -> bytes:
         """Comments, pings and parts of events say nothing to the client, who wants a sign of life all the same."""

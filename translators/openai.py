@@ -241,8 +241,14 @@ class Decoder:
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for the host's own error and for what cannot be read."""
         rest = data.removeprefix(self._before)
-        if rest is not data and self._is_more_text(rest):
-            return [data]
+        if rest is not data:  # one more frame of text, if all but that and the padding is as it was
+            text, quote, behind = rest.partition(b'"')
+            while text and text[-1] == _BACKSLASH and quote:
+                more, quote, behind = behind.partition(b'"')
+                text += b'"' + more
+            if (behind == self._behind or self._is_padded(behind)) and text and _LF not in text and _CR not in text:
+                self.output_bytes += len(text)
+                return [data]
         self._before = b""
         frames: list[bytes] = []
         if self._lines is None and b"\r" in data:
@@ -304,24 +310,14 @@ class Decoder:
         if len(self._rest) > sse.MAX_EVENT_BYTES:
             raise LLMError("bad_upstream", "The provider sent one event larger than 64 MiB")
 
-    def _is_more_text(self, rest: bytes) -> bool:
-        """Whether `rest` is the last frame of text from its text on, save for that and what OpenAI pads it with.
+    def _is_padded(self, behind: bytes) -> bool:
+        """Whether `behind` differs from what stood behind the last text in nothing but what OpenAI pads it with.
 
         Source: openai 3.52, types/chat/chat_completion_stream_options_param.py, include_obfuscation.
         """
-        text, quote, behind = rest.partition(b'"')
-        while text and text[-1] == _BACKSLASH and quote:
-            more, quote, behind = behind.partition(b'"')
-            text += b'"' + more
-        if not text or _LF in text or _CR in text:
-            return False
-        if behind != self._behind:
-            padded = behind.removeprefix(self._padded)
-            padding, _, end = padded.partition(b'"')
-            if padded is behind or end != b"}\n\n" or not padding.isalnum():
-                return False
-        self.output_bytes += len(text)
-        return True
+        padded = behind.removeprefix(self._padded)
+        padding, _, end = padded.partition(b'"')
+        return padded is not behind and end == b"}\n\n" and padding.isalnum()
 
     def _is_text(self, block: bytes) -> bool:
         """Whether `block` surely is one more piece of the first choice's text, told without parsing it."""
