@@ -29,6 +29,7 @@ from gateway.deadlines import Deadlines
 from gateway.fetch import Fetcher
 from gateway.first_run import admin_key
 from gateway.gateway import Gateway, request_ids
+from gateway.http1 import exchange_of
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
 from gateway.ledger.opening import store_of
@@ -100,7 +101,8 @@ def create_app(config: Config, store: Store) -> ASGIApp:
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST":
             gateway: Gateway = scope["state"]["gateway"]
-            task = asyncio.current_task(gateway.loop)
+            exchange = exchange_of(send)
+            task = asyncio.current_task(gateway.loop) if exchange is None else exchange.task
             assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
             running.add(task)
             try:

@@ -64,7 +64,8 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
 async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Client, request_id: str) -> None:
     started = time.perf_counter()
     settings = gateway.config.settings
-    dry, headers = explain.asked(scope), dict(scope["headers"])
+    exchange, dry = client.exchange, explain.asked(scope)
+    headers = dict(scope["headers"]) if exchange is None else exchange.fields
     holder = await gateway.keys.holder(headers, fresh=dry)  # else the reserve looks
     body = await read_body(headers, receive, settings.max_body_bytes)
     chat = chat_request.parse(body)
@@ -98,7 +99,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
 
     funds, ending = Funds(gateway, course, quotes, reread), "failed"
     try:
-        with interruptible(receive, partial(_linger_s, gateway, course), client.exchange, gateway.loop) as interruption:
+        with interruptible(receive, partial(_linger_s, gateway, course), exchange, gateway.loop) as interruption:
             hold = await funds.take(parties)
             hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.past else None
             hold.lost = lambda: interruption.now(LLMError("unavailable", LOST))

@@ -23,9 +23,6 @@ class interruptible:  # a word of the language here: with interruptible(…)
     The request's body must have been read. Works as asyncio.timeout does: only a cancellation of its own is translated.
     """
 
-    _reason: Exception | None = None
-    _over = _client_gone = False
-
     def __init__(
         self,
         receive: Receive,
@@ -36,11 +33,13 @@ class interruptible:  # a word of the language here: with interruptible(…)
         """`exchange`: whose `receive` it is, where that is one of ours. `loop`: the one that runs, for who has it; to
         ask for it, or for the task without it, is a system call, getpid, each time."""
         self._loop = loop or asyncio.get_running_loop()
-        task = asyncio.current_task(self._loop)
+        task = exchange.task if exchange is not None else asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
         self._task, self._before = task, task.cancelling()
         self._watch = exchange or _Watch(receive)
         self._linger_s = linger_s
+        self._reason: Exception | None = None
+        self._over = self._client_gone = False
         self._ends: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:

@@ -1,20 +1,29 @@
 """HTTP/1.1 towards the callers: uvicorn's, with its dearest parts written shorter. The application sees plain ASGI.
 
-What stands here instead: an asyncio.Event, a timer and four closures for each request, regular expressions over each
-header, a write of its own for the head. What an application that knows of it may use beside ASGI is `exchange_of`.
+What it saves: an asyncio.Event, a timer and four closures for each request, regular expressions over each header, a write
+of its own for the head. What it adds: bounds on heads, on requests in line and on the time without any. What an
+application that knows of it may use beside ASGI is `exchange_of`.
 Read against uvicorn 0.54, protocols/http/httptools_impl.py.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import httptools
+import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from translators.errors import LLMError
+
+MAX_HEAD_BYTES = 64 * 1024  # and as much as one read brings
+MOST_WAITING = 16  # requests behind one that is being answered; hardly any client sends a second
+UNREAD_S = 60.0  # that a caller may leave all of what was written unread, as nginx's send_timeout
 BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 GONE: Message = {"type": "http.disconnect"}
 
@@ -22,17 +31,26 @@ GONE: Message = {"type": "http.disconnect"}
 class Connection(HttpToolsProtocol):
     """One caller's connection. There are no WebSockets here."""
 
-    cycle: "Exchange"
-    _overtaken: "tuple[Exchange, ...]" = ()  # not answered yet, and another request behind them
-    _timer: asyncio.TimerHandle | None = None  # seldom moved: it looks at its end whether the connection is still idle
-    _idle_until = 0.0  # loop time; 0: it is not idle
+    cycle: "Exchange"  # whose body comes, or came last
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Its first request has as much time to come as any other."""
+        super().connection_made(transport)
+        self._running: Exchange | None = None  # that is being answered
+        self._waiting: deque[Exchange] = deque()  # for their turn behind it
+        self._asgi: Any = {"version": self.asgi_version, "spec_version": "2.3"}
+        self._moved = True  # the last bytes were of a body, or ended a head
+        self._dry_bytes = 0  # that did not
+        self._timer: asyncio.TimerHandle | None = None  # seldom moved: it looks at its end whether it is still idle
+        self._unread: asyncio.TimerHandle | None = None  # while the caller does not read
+        self._rest()
 
     def data_received(self, data: bytes) -> None:
         """Requests, cut anywhere. One that asks for an upgrade, as Java's does for HTTP/2, is read without the asking.
 
         httptools 0.9 skips such a request's body (parser.pyx, cb_on_headers_complete).
         """
-        self._idle_until = 0.0
+        self._moved, size = False, len(data)
         while True:
             try:
                 self.parser.feed_data(data)
@@ -43,10 +61,29 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserError:
                 pass
             else:
-                return
+                break
             self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse(400, "This is no HTTP/1.1 request")
             return
+        if not self._moved:
+            self._linger(size)
+        elif self._dry_bytes:
+            self._dry_bytes = 0
+
+    def _linger(self, size: int) -> None:
+        """A head, a trailer or what a chunk is called goes on: for so long, and no longer."""
+        if not self._dry_bytes and self._running is None:
+            self._rest()
+        self._dry_bytes += size
+        if self._dry_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, "The head of the request is too large")
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self._running is None:
+            body = orjson.dumps(LLMError("invalid_request", message).body())
+            head = b"content-type: application/json\r\nconnection: close\r\n"
+            self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], head, len(body), body))
+        self.close()
 
     def _without_upgrade(self) -> bytes:
         parser = self.parser
@@ -60,12 +97,39 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tells every request that is not answered."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._unread):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
-        for exchange in (*self._overtaken, self.cycle):
+        for exchange in (self._running, *self._waiting):
             if exchange is not None and not exchange.response_complete:
                 exchange.hung_up()
+
+    def close(self) -> None:
+        """As soon as what was written is read."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size() and self._unread is None:
+            self._watch_reader()
+
+    def pause_writing(self) -> None:
+        """The caller does not keep up: it may be slow, but not stand still."""
+        super().pause_writing()
+        if self._unread is None:
+            self._watch_reader()
+
+    def _watch_reader(self, before: float = inf) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left < before:
+            self._unread = self.loop.call_later(UNREAD_S, self._watch_reader, left)
+        else:
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        """It keeps up again."""
+        if self._unread is not None and not self.transport.is_closing():
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
 
     # --- httptools' side
     def on_message_begin(self) -> None:
@@ -81,6 +145,9 @@ class Connection(HttpToolsProtocol):
         parser = self.parser
         if parser.should_upgrade():
             return
+        self._moved, self._idle_until = True, 0.0
+        headers, self.headers = self.headers, []  # what comes behind the body is not of the head (RFC 9110, 6.5.1)
+        fields = dict(headers)
         target, version = self.url.partition(b"#")[0], parser.get_http_version()
         if not target.startswith(b"/"):  # as a client says it to a proxy, or an asterisk
             parts = urlsplit(target)
@@ -89,7 +156,7 @@ class Connection(HttpToolsProtocol):
         path = raw.decode("ascii")
         self.scope = {
             "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "asgi": self._asgi,
             "http_version": version,
             "server": self.server,
             "client": self.client,
@@ -99,21 +166,25 @@ class Connection(HttpToolsProtocol):
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw,
             "query_string": query,
-            "headers": self.headers,
+            "headers": headers,
             "state": self.app_state.copy(),
         }
-        keeps = version != "1.0" and parser.should_keep_alive()
-        expects = dict(self.headers).get(b"expect", b"").lower() == b"100-continue"
-        before, self.cycle = self.cycle, Exchange(self, cast(Scope, self.scope), keeps, expects)
-        if before is None or before.response_complete:
-            self._begin(self.cycle)
+        modern = version != "1.0"
+        keeps = modern and parser.should_keep_alive()
+        expects = modern and b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
+        exchange = Exchange(self, cast(Scope, self.scope), fields, keeps, expects)
+        if self._running is None:
+            self.cycle = exchange
+            self._begin(exchange)
+        elif len(self._waiting) < MOST_WAITING:
+            self.cycle = exchange
+            self._waiting.append(exchange)
         else:
-            self._overtaken = (*(each for each in self._overtaken if not each.response_complete), before)
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body."""
+        self._moved = True
         if not self.parser.should_upgrade():
             self.cycle.take(body)
 
@@ -121,6 +192,7 @@ class Connection(HttpToolsProtocol):
         """A request's body has come."""
         if self.parser.should_upgrade():
             return
+        self._moved = True
         if self.cycle.response_complete:
             self._rest()  # it was answered before it was all there
         else:
@@ -129,18 +201,26 @@ class Connection(HttpToolsProtocol):
 
     # --- what the exchanges tell
     def _begin(self, exchange: "Exchange") -> None:
+        self._running = exchange
         exchange.task = task = self.loop.create_task(exchange.run_asgi(self.app))
         self.tasks.add(task)  # until its last step
 
+    def cannot_take(self, exchange: "Exchange") -> None:
+        """Its body is larger than what is kept. Behind another, whose caller must be heard hanging up, that is all."""
+        if exchange is self._running:
+            self.flow.pause_reading()
+        else:
+            self.transport.abort()
+
     def on_response_complete(self) -> None:
-        """An answer is out: the next request of the pipeline begins, or the connection is idle."""
+        """An answer is out: the next request that waits begins, or the connection is idle."""
         self.server_state.total_requests += 1
+        self._running = None
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            exchange, _ = self.pipeline.pop()
-            self._begin(exchange)  # type: ignore[arg-type]  # there are no others
+        if self._waiting:
+            self._begin(self._waiting.popleft())
         else:
             self._rest()
 
@@ -154,7 +234,7 @@ class Connection(HttpToolsProtocol):
         if self._idle_until > self.loop.time():
             self._timer = self.loop.call_at(self._idle_until, self._look)
         elif self._idle_until and not self.transport.is_closing():
-            self.transport.close()
+            self.close()
 
 
 class Exchange(RequestResponseCycle):
@@ -164,10 +244,19 @@ class Exchange(RequestResponseCycle):
     expected_content_length = 0
     _head = b""  # written with the first piece of the body
     _in_chunks = False  # the head is out, and what follows is a chunk each
+    _unmeasured = False  # the answer has a body of any length
     task: "asyncio.Task[None] | None" = None
 
-    def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, expect_100_continue: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        scope: Scope,
+        fields: Mapping[bytes, bytes],
+        keep_alive: bool,
+        expect_100_continue: bool,
+    ) -> None:
         self.scope = scope  # type: ignore[assignment]  # Starlette's name for it
+        self.fields = fields  # the headers by name; of several of one name the last
         self.transport, self.flow = connection.transport, connection.flow
         self.keep_alive, self.waiting_for_100_continue = keep_alive, expect_100_continue
         self._connection: Connection | None = connection  # until it ends: no cycle of references is left behind
@@ -210,8 +299,8 @@ class Exchange(RequestResponseCycle):
             return
         self._pieces.append(body)
         self._size += len(body)
-        if self._size > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
+        if self._size > HIGH_WATER_LIMIT and self._connection is not None:
+            self._connection.cannot_take(self)
         self._rung = True
         if self._waiter is not None:
             self.set()
@@ -295,7 +384,7 @@ class Exchange(RequestResponseCycle):
         if self._waiter is not None:
             self.set()
         if not self.keep_alive:
-            self.transport.close()
+            connection.close()
         connection.on_response_complete()
         return True
 
@@ -327,7 +416,8 @@ class Exchange(RequestResponseCycle):
             self.keep_alive = False
         elif not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        self.chunked_encoding = length is None and self.scope["method"] != "HEAD" and status not in BODILESS
+        self._unmeasured = length is None and self.scope["method"] != "HEAD" and status not in BODILESS
+        self.chunked_encoding = self._unmeasured and self.scope["http_version"] != "1.0"  # else its end is all
         if self.chunked_encoding:
             lines.append(b"transfer-encoding: chunked\r\n")
         self.expected_content_length = length or 0
@@ -347,7 +437,7 @@ class Exchange(RequestResponseCycle):
                 body += b"0\r\n\r\n"
         elif self.scope["method"] == "HEAD":
             body, self.expected_content_length = b"", 0
-        else:
+        elif not self._unmeasured:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0 or (self.expected_content_length and not more):
                 raise RuntimeError("the answer is not as long as its content-length")
@@ -359,9 +449,9 @@ class Exchange(RequestResponseCycle):
         if not more:
             self.response_complete = True
             self.set()
-            if not self.keep_alive:
-                self.transport.close()
             if self._connection is not None:
+                if not self.keep_alive:
+                    self._connection.close()
                 self._connection.on_response_complete()
 
 

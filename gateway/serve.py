@@ -20,6 +20,7 @@ from gateway.telemetry import log_level
 from translators.errors import LLMError
 
 GRACE_S = 30  # for running requests when the process is told to stop
+KEPT_S = 75  # an idle connection: longer than a load balancer's 60, which would otherwise send into one that closes
 
 
 def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path | None) -> None:
@@ -49,6 +50,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
         server_header=False,
         date_header=False,
         proxy_headers=False,  # where they matter, app.py reads them: not in front of a stream
+        timeout_keep_alive=KEPT_S,
         timeout_graceful_shutdown=GRACE_S,
     )
 

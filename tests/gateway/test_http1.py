@@ -5,12 +5,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from gateway.http1 import Connection, exchange_of
+from gateway import http1
+from gateway.http1 import MAX_HEAD_BYTES, MOST_WAITING, Connection, exchange_of
 
 PIECE = b"x" * 60_000
 KEPT_S = 1  # that an idle connection is kept open
@@ -102,6 +104,16 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 await say(b"more", more=True)
                 await asyncio.sleep(0.01)
             HUNG_UP.set()
+        case "/flood":
+            await begin()
+            with suppress(Exception):
+                while exchange_of(send).disconnected is False:  # type: ignore[union-attr]
+                    await say(PIECE, more=True)
+            HUNG_UP.set()
+        case "/headers":
+            seen = repr([scope["headers"], exchange_of(send).fields]).encode()  # type: ignore[union-attr]
+            await begin(content_length=str(len(seen)))
+            await say(seen)
         case "/scope":
             seen = repr(
                 [scope[name] for name in ("method", "path", "raw_path", "query_string", "http_version")]
@@ -354,3 +366,106 @@ def test_a_connection_is_idle_again_when_a_body_comes_behind_its_answer(client: 
     assert client.whole() == (200, b"ok")
     client.socket.sendall(b"late")
     assert client.ended()
+
+
+def test_many_requests_at_once_keep_nobody_else_waiting(client: Client, port: int) -> None:
+    HUNG_UP.clear()
+    client.socket.sendall(b"GET /told HTTP/1.1\r\nhost: x\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n" * (MOST_WAITING + 1))
+    with suppress(ConnectionError):
+        assert client.ended()
+    assert HUNG_UP.wait(2)
+
+
+def test_requests_that_wait_are_answered_up_to_a_bound(client: Client) -> None:
+    client.socket.sendall(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n" * (MOST_WAITING + 1))
+    assert [client.whole() for _ in range(MOST_WAITING + 1)] == [(200, b"late")] * (MOST_WAITING + 1)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
+def test_what_comes_behind_a_body_is_not_of_the_head(client: Client, pause_s: float) -> None:
+    chunked = b"POST /headers HTTP/1.1\r\nhost: x\r\nx-who: one\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
+    client.socket.sendall(chunked)
+    time.sleep(pause_s)
+    client.socket.sendall(b"0\r\nx-who: another\r\n\r\n")
+    status, said = client.whole()
+    assert status == 200 and b"one" in said and b"another" not in said
+
+
+ENDLESS = {
+    "a head": b"GET /whole HTTP/1.1\r\nx-long: ",
+    "a path": b"GET /whole",
+    "trailers": b"POST /at-once HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-long: ",
+    "what a chunk is called": b"POST /at-once HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n2;",
+}
+
+
+@pytest.mark.parametrize("begun", ENDLESS.values(), ids=ENDLESS)
+def test_a_head_without_an_end_is_refused(client: Client, begun: bytes) -> None:
+    client.socket.sendall(begun)
+    with suppress(ConnectionError):
+        for _ in range(64):
+            client.socket.sendall(b"x" * MAX_HEAD_BYTES)
+        client.socket.shutdown(socket.SHUT_WR)
+    with suppress(ConnectionError):
+        assert b"431" in client.file.read()
+
+
+def test_a_hang_up_is_heard_of_when_another_request_came_later(client: Client) -> None:
+    HUNG_UP.clear()
+    client.send("GET /told")
+    time.sleep(0.05)
+    client.send("GET /whole")
+    time.sleep(0.05)
+    client.file.close()
+    client.socket.close()
+    assert HUNG_UP.wait(2)
+
+
+def test_a_large_body_behind_another_request_does_not_keep_a_hang_up_from_being_heard(client: Client) -> None:
+    HUNG_UP.clear()
+    client.send("GET /told")
+    with suppress(ConnectionError):
+        client.send("POST /echo", body=b"x" * 1_000_000)
+    client.file.close()
+    client.socket.close()
+    assert HUNG_UP.wait(2)
+
+
+IDLE = {
+    "nothing": b"",
+    "half a head": b"GET /whole HTTP/1.1\r\nhost: x\r\n",
+    "an empty line behind an answer": b"GET /at-once HTTP/1.1\r\nhost: x\r\n\r\n\r\n",
+    "half a body behind an answer": b"POST /at-once HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nok",
+}
+
+
+@pytest.mark.parametrize("sent", IDLE.values(), ids=IDLE)
+def test_a_connection_that_asks_for_nothing_more_is_closed_in_its_time(client: Client, sent: bytes) -> None:
+    client.socket.sendall(sent)
+    client.socket.sendall(b"")
+    client.file.read()  # up to its end, within the socket's own five seconds
+
+
+def test_a_caller_who_reads_nothing_more_is_let_go(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "UNREAD_S", 0.2)
+    HUNG_UP.clear()
+    client.send("GET /flood")
+    assert HUNG_UP.wait(4)  # the socket is open all the while
+
+
+def test_a_caller_who_reads_slowly_gets_all_of_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "UNREAD_S", 0.2)
+    client.send("POST /echo HTTP/1.1", body=b"x" * LONG, connection="close")
+    _, headers = client.head()
+    left = int(headers["content-length"])
+    while left:
+        time.sleep(0.02)
+        left -= len(client.file.read(min(left, 100_000)))
+    assert client.ended()
+
+
+def test_an_older_client_is_answered_as_it_can_read(client: Client) -> None:
+    client.send("POST /pieces HTTP/1.0", body=b"x", expect="100-continue")
+    status, headers = client.head()
+    assert (status, headers["connection"]) == (200, "close") and "transfer-encoding" not in headers
+    assert client.file.read() == b"onetwo"
