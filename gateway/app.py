@@ -29,7 +29,6 @@ from gateway.deadlines import Deadlines
 from gateway.fetch import Fetcher
 from gateway.first_run import admin_key
 from gateway.gateway import Gateway, request_ids
-from gateway.http1 import exchange_of
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
 from gateway.ledger.opening import store_of
@@ -75,15 +74,13 @@ def app() -> ASGIApp:
 def create_app(config: Config, store: Store) -> ASGIApp:
     """The application over these parts; the store is opened when it starts and closed when it stops."""
 
-    running: set[asyncio.Task[None]] = set()
-
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with AsyncExitStack() as at_the_end:  # closed in the reverse order, each whatever becomes of the others
             await _opened(store)
             at_the_end.push_async_callback(store.close)
             gateway = await _gateway(config, store, at_the_end)
-            at_the_end.push_async_callback(_ended, running)
+            at_the_end.push_async_callback(_ended, gateway.running)
             yield {"gateway": gateway}
 
     rest = Starlette(
@@ -100,15 +97,7 @@ def create_app(config: Config, store: Store) -> ASGIApp:
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST":
-            gateway: Gateway = scope["state"]["gateway"]
-            exchange = exchange_of(send)
-            task = asyncio.current_task(gateway.loop) if exchange is None else exchange.task
-            assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
-            running.add(task)
-            try:
-                await chat_completions(gateway, scope, receive, send)
-            finally:
-                running.discard(task)
+            await chat_completions(scope["state"]["gateway"], scope, receive, send)
         else:
             await rest(scope, receive, send)
 
@@ -160,6 +149,7 @@ async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> 
         loop=asyncio.get_running_loop(),
         deadlines=deadlines,
         ids=request_ids(),
+        running=set(),
     )
 
 

@@ -10,7 +10,6 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -161,8 +160,10 @@ def prepare(course: Course) -> None:
     """Translate for the first target, while its hold is asked for: mostly it affords what was asked for."""
     target = course.targets[0]
     if course.ready is None and not TRANSLATORS[target.dialect].media_urls(course.chat, target.endpoint):
-        with suppress(LLMError):  # told when its turn comes
+        try:
             course.ready = translated(course, target, NONE)
+        except LLMError:
+            return  # told when its turn comes
 
 
 async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], Awaitable[bool]]) -> None:

@@ -46,6 +46,9 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
     """Answer one request; whatever goes wrong comes out as one clear error in OpenAI's shape."""
     request_id = next(gateway.ids)
     client = Client(send, request_id)
+    task = asyncio.current_task(gateway.loop) if client.exchange is None else client.exchange.task
+    assert task is not None  # noqa: S101 - for the type checker: a coroutine always runs in a task
+    gateway.running.add(task)
     try:
         await _answer(gateway, scope, receive, client, request_id)
     except HungUp:
@@ -59,6 +62,8 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
     except Exception:  # the last door: a fault of ours is logged and told in the one shape, and the process goes on
         log.exception("request %s failed by a fault of the gateway", request_id)
         await client.error(LLMError("internal", "The gateway failed; the operator's log has the reason"))
+    finally:
+        gateway.running.discard(task)
 
 
 async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Client, request_id: str) -> None:
@@ -67,7 +72,9 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     exchange, dry = client.exchange, explain.asked(scope)
     headers = dict(scope["headers"]) if exchange is None else exchange.fields
     holder = await gateway.keys.holder(headers, fresh=dry)  # else the reserve looks
-    body = await read_body(headers, receive, settings.max_body_bytes)
+    body = None if exchange is None else exchange.whole_body()
+    if body is None or len(body) > settings.max_body_bytes:
+        body = await read_body(headers, receive, settings.max_body_bytes)
     chat = chat_request.parse(body)
     _check_model(holder, chat["model"])
     end_user, tags = end_user_of(chat), holder.key.tags

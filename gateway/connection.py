@@ -51,31 +51,31 @@ class Tick:
     """
 
     def __init__(self) -> None:
-        self._read: deque[tuple[Connection, bytes]] = deque()
+        self.kept: deque[tuple[Connection, bytes]] = deque()
         self.apart = 0  # so many more are handed on at once, before it is looked again whether others come beside them
 
     def add(self, connection: "Connection", data: bytes) -> None:
         """Keep `data` until all is read that there is; only where `apart` is 0."""
-        if not self._read:
+        if not self.kept:
             connection.loop.call_soon(self._hand_on)
-        self._read.append((connection, data))
+        self.kept.append((connection, data))
 
     def of(self, connection: "Connection") -> list[bytes]:
         """What is kept for this one, which is then its own to see to."""
-        found = [data for each, data in self._read if each is connection]
+        found = [data for each, data in self.kept if each is connection]
         if found:
-            self._read = deque(each for each in self._read if each[0] is not connection)
+            self.kept = deque(each for each in self.kept if each[0] is not connection)
         return found
 
     def _hand_on(self) -> None:
-        few, left = len(self._read) <= FEW, self._read
+        few = len(self.kept) <= FEW
         try:
-            while left:
-                connection, data = left.popleft()
+            while self.kept:
+                connection, data = self.kept.popleft()
                 connection.pour(data)
             self.apart = APART if few else 0
         finally:
-            if left:  # a fault of ours with one keeps no others waiting
+            if self.kept:  # a fault of ours with one keeps no others waiting
                 asyncio.get_running_loop().call_soon(self._hand_on)
 
 
@@ -98,21 +98,21 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline = 0.0  # of who waits; while idle, of the connection
-        self._busy = self._lost = False
+        self._busy = self._lost = self._paused = False
+        self.status = 0
+        self.head: dict[bytes, bytes] = {}
+        self._midst = False  # of a body that is handed on as it comes
+        self._kept = False  # once it is complete: whether the provider keeps the connection
+        self._error: LLMError | None = None
+        self._inflater: zlib._Decompress | None = None  # for hosts that compress although asked not to
         self._reset()
 
     def _reset(self) -> None:
-        self.status = 0
+        """For another exchange. What only one that went wrong can have left behind is as it was: it was cut."""
         self._fields.clear()
-        self.head: dict[bytes, bytes] = {}
-        self._pieces.clear()
-        self._unread = self.received_bytes = 0  # of the body
-        self._head_done = self.complete = self._kept = self._heard = self._paused = self._coded = False
-        self._midst = False  # of a body that is handed on as it comes
+        self._head_bytes = self._unread = self.received_bytes = 0  # the last two of the body
+        self._head_done = self.complete = self._coded = False
         self._end = -1  # how many of `_pieces` there were when the body ended
-        self._head_bytes = 0
-        self._error: LLMError | None = None
-        self._inflater: zlib._Decompress | None = None  # for hosts that compress although asked not to
 
     # --- the pool's side
     def usable(self) -> bool:
@@ -135,15 +135,17 @@ class Connection(asyncio.Protocol):
         else:
             transport.writelines((head, body))
         written()
-        begun = self.loop.time()
+        begun = self._time()
         while not self._head_done:
             if self._error is not None:
                 raise self._error
             if self._lost:
-                if not self._heard and self.loop.time() - begun < STALE_S:
+                if not self._head_bytes and self._time() - begun < STALE_S:
                     raise Stale
                 raise _cut_off()
-            await self.something(begun + first_byte_s - self.loop.time())
+            self._waiter = waiter = self.loop.create_future()
+            self._due(begun + first_byte_s)
+            await waiter
         if self._error is not None:
             raise self._error
 
@@ -168,7 +170,7 @@ class Connection(asyncio.Protocol):
     def something(self, timeout_s: float) -> "asyncio.Future[bool]":
         """Done once something happens; fails with TimeoutError after so many seconds of nothing."""
         self._waiter = waiter = self.loop.create_future()
-        self._due(timeout_s)
+        self._due(self._time() + timeout_s)
         return waiter
 
     def flowing(self, take: Callable[[bytes], bool], silence_s: float) -> "asyncio.Future[bool]":
@@ -185,13 +187,15 @@ class Connection(asyncio.Protocol):
 
         Answers what has come and was not read.
         """
-        for data in self._tick.of(self):
-            self.read(data)
+        if self._tick.kept:
+            for data in self._tick.of(self):
+                self.read(data)
         unread = tuple(self._pieces)
         self._pieces.clear()
         self._busy = False
         keep = (
-            self._kept
+            self.complete
+            and self._kept
             and self._error is None
             and not self._lost
             and not self._paused
@@ -199,7 +203,7 @@ class Connection(asyncio.Protocol):
             and not self._transport.get_write_buffer_size()  # an early answer, and the request still on its way
         )
         if keep:
-            self._due(IDLE_CONNECTION_S)
+            self._due(self._time() + IDLE_CONNECTION_S)
         else:
             self.abort()
         self._place.ended(self, keep=keep)
@@ -216,19 +220,18 @@ class Connection(asyncio.Protocol):
         return found if isinstance(found, ssl.SSLObject) else None
 
     # --- time: one timer, which is seldom moved; it looks at its end whether there is still a reason to wait
-    def _due(self, timeout_s: float) -> None:
-        self._deadline = deadline = self.loop.time() + timeout_s
+    def _due(self, deadline: float) -> None:
+        self._deadline = deadline
         if self._timer is not None:
             if self._timer_at <= deadline + EARLY_S:
                 return
             self._timer.cancel()
-        self._timer, self._timer_at = self.loop.call_later(timeout_s, self._expired), deadline
+        self._timer, self._timer_at = self.loop.call_at(deadline, self._expired), deadline
 
     def _expired(self) -> None:
         self._timer = None
-        left_s = self._deadline - self.loop.time()
-        if left_s > EARLY_S:
-            self._due(left_s)
+        if self._deadline - self._time() > EARLY_S:
+            self._due(self._deadline)
         elif not self._busy:
             self.abort()
         elif self._waiter is not None and not self._waiter.done():
@@ -252,15 +255,19 @@ class Connection(asyncio.Protocol):
         if not self._busy:
             self.abort()  # nothing was asked: whatever this is, it is no answer to the next request
             return
-        self._heard = True
         if not self._head_done:
             self._head_bytes += len(data)
-        before, wrong = len(self._pieces), None
+        pieces, wrong = self._pieces, None
+        before = len(pieces)
         try:
             self._feed(data)
         except _WRONG as error:
             wrong = error
-        self._fed(before, wrong)
+        if self._end == 1 == len(pieces) and not (before or self._coded or wrong):  # as mostly: all of it came at once
+            self.received_bytes, self.complete = len(pieces[0]), True
+            self._wake()
+        else:
+            self._fed(before, wrong)
 
     def pour(self, data: bytes) -> None:
         """The same in a flow, with a short way for what mostly comes: more of the body, which is handed on."""
@@ -365,7 +372,7 @@ class Connection(asyncio.Protocol):
             return
         coding = self.head[name].decode("latin-1").strip().lower()
         if coding in ("gzip", "x-gzip", "deflate"):
-            self._coded, self._midst = True, False
+            self._coded, self._midst, self._inflater = True, False, None
         elif coding not in ("identity", ""):
             self._fail(f"The provider compressed its answer as {coding[:40]!r} although it was asked not to")
 

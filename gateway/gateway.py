@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.config import Config
 from gateway.credentials.kinds import Credentials
@@ -39,6 +40,7 @@ class Gateway:
     loop: asyncio.AbstractEventLoop  # to ask asyncio for it is a system call each time
     deadlines: Deadlines
     ids: Iterator[str]
+    running: set[asyncio.Task[Any]]  # the chat requests
 
 
 def request_ids() -> Iterator[str]:

@@ -1,7 +1,7 @@
 """HTTP/1.1 towards the callers: uvicorn's, with its dearest parts written shorter. The application sees plain ASGI.
 
-What it saves: an asyncio.Event, a timer and four closures for each request, regular expressions over each header, a write
-of its own for the head. What it adds: bounds on heads, on requests in line and on the time without any. What an
+What it saves: an asyncio.Event, a timer and four closures for each request, regular expressions over each header, a
+write of its own for the head. What it adds: bounds on heads, on requests in line and on the time without any. What an
 application that knows of it may use beside ASGI is `exchange_of`.
 Read against uvicorn 0.54, protocols/http/httptools_impl.py.
 """
@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httptools
@@ -172,7 +172,7 @@ class Connection(HttpToolsProtocol):
         modern = version != "1.0"
         keeps = modern and parser.should_keep_alive()
         expects = modern and b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
-        exchange = Exchange(self, cast(Scope, self.scope), fields, keeps, expects)
+        exchange = Exchange(self, self.scope, fields, keeps, expects)  # type: ignore[arg-type]  # as above
         if self._running is None:
             self.cycle = exchange
             self._begin(exchange)
@@ -271,7 +271,7 @@ class Exchange(RequestResponseCycle):
     async def run_asgi(self, app: ASGIApp) -> None:  # type: ignore[override]
         """The application over this request; whatever it does, the caller gets an answer or the end of one."""
         try:
-            await app(cast(Scope, self.scope), self.receive, self.send)
+            await app(self.scope, self.receive, self.send)  # type: ignore[arg-type]  # Starlette's name for it
         except BaseException as error:
             assert self._connection is not None  # noqa: S101 - for the type checker: it goes here
             self._connection.logger.error("Exception in ASGI application\n", exc_info=error)
@@ -350,6 +350,13 @@ class Exchange(RequestResponseCycle):
             return GONE
         body, self._pieces, self._size = b"".join(self._pieces), [], 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    def whole_body(self) -> bytes | None:
+        """The request's body where all of it is there and none was read, without a question; else None."""
+        if self.more_body or self.disconnected:
+            return None
+        pieces, self._pieces, self._size, self._rung = self._pieces, [], 0, False
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     # --- the answer
     async def send(self, message: Any) -> None:

@@ -93,9 +93,12 @@ class Reply:
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises as `next` does, and LLMError("bad_upstream") past `limit` bytes."""
+        connection = self._connection
+        if connection.complete and connection.received_bytes <= limit and not self._closed:  # most whole answers are
+            return connection.take() or b""
         pieces: list[bytes] = []
         while True:
-            if (piece := self._connection.take()) is None:
+            if (piece := connection.take()) is None:
                 piece = await self.next()
             if not piece:
                 break

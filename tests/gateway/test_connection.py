@@ -288,7 +288,8 @@ def test_an_unread_answer_that_stopped_the_reading_costs_the_connection() -> Non
         pool = Pool()
         sending = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
         await asyncio.sleep(0)
-        pool.connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        pool.connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body[1:]))
+        pool.connection.data_received(body[:1])
         await sending
         reply = Reply(pool.connection, PATIENCE_S)
         assert reply.complete and b"".join(reply.close()) == body
