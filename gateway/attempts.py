@@ -62,7 +62,7 @@ class Course:
     def __init__(
         self,
         request_id: str,
-        created: int,
+        began_s: float,
         chat: Json,
         targets: tuple[Target, ...],
         limits: Mapping[str, int] = NONE,
@@ -73,7 +73,8 @@ class Course:
         tags: tuple[str, ...] = (),
         text_alone: bool = False,
     ) -> None:
-        self.request_id, self.created, self.chat, self.targets = request_id, created, chat, targets  # Unix seconds
+        self.request_id, self.chat, self.targets = request_id, chat, targets
+        self.began_s, self.created = began_s, int(began_s)  # Unix seconds
         self.limits = limits  # by target: the answer's length, where the hold bounds it
         self.started = started  # time.perf_counter() when the request came
         self.remembered = remembered  # signed reasoning of earlier turns, by name
@@ -175,7 +176,7 @@ async def first_answer(gateway: Gateway, course: Course, carry_on: Callable[[], 
     error: LLMError | None = None
     tried: Target | None = None
     for target in course.targets:
-        if target is not course.targets[0]:
+        if course.target is not None:
             course.begin()
         course.target = target
         try:
@@ -255,7 +256,7 @@ async def _attempts_at_once(
     """
     apart = replace(sent, context=replace(sent.context, include_usage=False))
     ids = choices.request_ids(course.request_id, count)
-    course.lanes = tuple(Course(id, course.created, course.chat, (target,)) for id in ids)
+    course.lanes = tuple(Course(id, course.began_s, course.chat, (target,)) for id in ids)
     begun = time.perf_counter()
     try:
         ended = await asyncio.gather(

@@ -24,22 +24,23 @@ _COMPLETION = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "imag
 
 def owed(course: Course, ending: str) -> Owed:
     """What the present attempt costs as it stands. Nothing is due where no provider took the request."""
-    used, guessed = [], False
-    for lane in course.lanes or (course,):
-        usage, estimated = observed(lane, ending)
-        guessed = guessed or estimated
-        if usage is not NOTHING:
-            used.append(usage)
-    target = course.target
+    if course.lanes:
+        each = [observed(lane, ending) for lane in course.lanes]
+        used, guessed = [usage for usage, _ in each if usage is not NOTHING], any(estimated for _, estimated in each)
+    else:
+        usage, guessed = observed(course, ending)
+        used = [] if usage is NOTHING else [usage]
+    target, began_s = course.target, course.began_s
     if target is None or not used:
         return Owed(NOTHING, 0, guessed, False, "")
-    if target.price is None:
+    price = target.price
+    if price is None:
         return Owed(summed(used), 0, guessed, True, "")
-    nanousd, unpriced, began_s = 0, False, time.time() - (time.perf_counter() - course.started)
-    for each in used:  # by call: a prompt's size may decide its rate
-        nanousd_of_one, lacking = _priced(each, target.price, began_s)
+    nanousd, unpriced = 0, False
+    for usage in used:  # by call: a prompt's size may decide its rate
+        nanousd_of_one, lacking = _priced(usage, price, began_s)
         nanousd, unpriced = nanousd + nanousd_of_one, unpriced or lacking
-    return Owed(summed(used), nanousd, guessed, unpriced, target.price.named(began_s))
+    return Owed(used[0] if len(used) == 1 else summed(used), nanousd, guessed, unpriced, price.named(began_s))
 
 
 def bill(course: Course, hold: Hold, ending: str) -> Bill:
@@ -47,22 +48,17 @@ def bill(course: Course, hold: Hold, ending: str) -> Bill:
     due = owed(course, ending)
     if course.past:
         due = _together([*course.past, due])
-    usage = due.usage
-    target, key = course.target, hold.key
-    now = time.perf_counter()
-    first = course.first_byte
+    usage, nanousd, estimated, unpriced, row = due
+    target, payers, started, first = course.target, hold.parties, course.started, course.first_byte
     return Bill(
-        *(course.request_id, key.id, key.team_id, hold.counters, due.nanousd, usage.buckets()),
+        *(course.request_id, payers.key_id, payers.team_id, hold.counters, nanousd, usage.buckets()),
         course.chat["model"],
         target.name if target is not None and (course.accepted or course.past) else "",
-        *(ending, due.estimated, due.unpriced, due.row, usage.service_tier, usage.region),
-        latency_ms=round((now - course.started) * 1000),
-        first_token_ms=None if first is None else round((first - course.started) * 1000),
-        attempts=course.attempts,
-        key_alias=key.alias,
-        end_user=course.end_user,
-        tags=course.tags,
-        tokens=usage.prompt_tokens + usage.completion_tokens,
+        *(ending, estimated, unpriced, row, usage.service_tier, usage.region),
+        round((time.perf_counter() - started) * 1000),
+        None if first is None else round((first - started) * 1000),
+        *(course.attempts, payers.key_alias, course.end_user, course.tags),
+        usage.tokens(),
     )
 
 
@@ -104,9 +100,9 @@ def observed(course: Course, ending: str) -> tuple[Usage, bool]:
     decoder = course.decoder
     if course.answer is not None:
         usage = course.answer.usage
-        counted = usage.completion_tokens
-        if counted and usage.cost_usd is None and usage.prompt_tokens:
+        if usage.output_tokens and usage.input_tokens and usage.cost_usd is None:
             return usage, False  # as it mostly is: there is nothing to fill in
+        counted = usage.completion_tokens
         return _filled(course, usage, 0 if counted else _text_bytes(course.answer.body), complete=True)
     if course.reported is not None:
         return _filled(course, course.reported, 0, complete=True)

@@ -1,8 +1,8 @@
 """The most that a request can cost, for its hold; and how long its answer may be, where the hold is less than that."""
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from gateway.ledger.hold import Ceiling
 from gateway.ledger.store import MAX_NANOUSD
@@ -26,7 +26,8 @@ LEAST_OUTPUT_TOKENS = 16  # a shorter answer is of no use to anybody
 LONGEST_OUTPUT_TOKENS = 131_072  # where neither the caller nor models.yaml sets a limit; then sent upstream
 
 
-class Quote(NamedTuple):
+@dataclass(slots=True)  # what is asked for so often is found twice as fast as in a tuple
+class Quote:
     """What a request may come to at one target. `output_tokens` is per choice, of which there are `choices`.
 
     `input_tokens` are of all the calls that the choices take.
@@ -60,16 +61,22 @@ class Quote(NamedTuple):
 
 
 def quotes(
-    chat: Json, body_bytes: int, targets: Sequence[Target], unpriced: Literal["refuse", "allow"], plain: bool
+    chat: Json,
+    body_bytes: int,
+    targets: Sequence[Target],
+    unpriced: Literal["refuse", "allow"],
+    plain: bool,
+    at_s: float,
 ) -> tuple[Quote, ...]:
     """One quote per target. Those without a price are left out, unless the policy allows them.
 
-    `plain`: `chat` is `text_alone`. Raises LLMError("unpriced_model") when none is left.
+    `plain`: `chat` is `text_alone`. `at_s`: when it begins, Unix seconds. Raises LLMError("unpriced_model") when none is
+    left.
     """
     found: list[Quote] = []
     missing = ""
     for target in targets:
-        quote = _quote(chat, body_bytes, target, plain)
+        quote = _quote(chat, body_bytes, target, plain, at_s)
         try:
             if quote.price is None:
                 raise Unpriced(target.name, "anything")
@@ -88,19 +95,19 @@ def quotes(
 
 def _at_known_rates(quote: Quote) -> Quote:
     """`quote` without the rates that are missing: the bill counts what they were for at the dearest there is."""
-    plain = quote._replace(extras=Extras(quote.extras.tier, calls=quote.extras.calls), slope=None)
+    plain = replace(quote, extras=Extras(quote.extras.tier, calls=quote.extras.calls), slope=None)
     try:
         plain.nanousd(plain.output_tokens)
     except Unpriced:
-        return plain._replace(price=None)
+        return replace(plain, price=None)
     return plain
 
 
-def _quote(chat: Json, body_bytes: int, target: Target, plain: bool) -> Quote:
+def _quote(chat: Json, body_bytes: int, target: Target, plain: bool, at_s: float) -> Quote:
     facts = target.endpoint.facts
     asked = asked_length(chat)
     apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint) if "n" in chat else 1
-    length, at_s = asked or facts.max_output_tokens, time.time()
+    length = asked or facts.max_output_tokens
     if plain:
         tokens, predicted = text_bound(chat, body_bytes, facts) * apart, 0
         extras = PLAIN if apart == 1 and "service_tier" not in chat else Extras(chat.get("service_tier"), calls=apart)
@@ -124,8 +131,11 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool) -> Quote:
 
 def asked_length(chat: Json) -> int | None:
     """The caller's own limit of the answer's length, in tokens; the higher of two, since a host may heed either."""
-    one, other = chat.get("max_completion_tokens"), chat.get("max_tokens")
-    return max(one, other) if one and other else one or other or None
+    one: int | None = chat.get("max_completion_tokens")
+    other: int | None = chat.get("max_tokens")
+    if not other:
+        return one or None
+    return max(one, other) if one else other
 
 
 def limited(chat: Json, length: int | None) -> Json:
@@ -146,15 +156,18 @@ def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int, prompt
     for quote in found:
         length, nanousd = quote.output_tokens, quote.nanousd
         whole = nanousd(length)
-        longest, most = max(longest, length), max(most, whole)
-        usual = max(usual, nanousd(usual_output_tokens) if usual_output_tokens < length else whole)
-        least = max(least, nanousd(LEAST_OUTPUT_TOKENS) if length > LEAST_OUTPUT_TOKENS else whole)
+        for_usual = nanousd(usual_output_tokens) if usual_output_tokens < length else whole
+        for_least = nanousd(LEAST_OUTPUT_TOKENS) if length > LEAST_OUTPUT_TOKENS else whole
+        if quote is found[0]:
+            longest, least, usual, most = length, for_least, for_usual, whole
+        else:
+            longest, most = max(longest, length), max(most, whole)
+            least, usual = max(least, for_least), max(usual, for_usual)
+    if most > MAX_NANOUSD:
+        least, usual, most = min(least, MAX_NANOUSD), min(usual, MAX_NANOUSD), MAX_NANOUSD
     output_tokens = min(said or usual_output_tokens, longest)
     return Ceiling(
-        min(least, MAX_NANOUSD),
-        min(usual, MAX_NANOUSD),
-        min(most, MAX_NANOUSD),
-        said is not None,
+        *(least, usual, most, said is not None),
         prompt_tokens + output_tokens * found[0].choices,
         prompt_tokens + min(LEAST_OUTPUT_TOKENS, output_tokens),
     )

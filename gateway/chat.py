@@ -86,12 +86,13 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     _check_bounds(holder, parties, chat)
     remembered, more_bytes = await _remembered(gateway, holder, chat, targets)
     plain = text_alone(chat)
-    quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced, plain)
+    now_s = gateway.clock()
+    quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced, plain, now_s)
     if dry:
         await client.whole(200, _explanation(gateway, holder, parties, chat, quotes, remembered), {})
         return
     course = Course(
-        *(request_id, int(gateway.clock()), chat, tuple(quote.target for quote in quotes)),
+        *(request_id, now_s, chat, tuple([quote.target for quote in quotes])),
         remembered=remembered,
         started=started,
         end_user=end_user,
@@ -102,7 +103,10 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     async def reread() -> Parties:
         fresh = await gateway.keys.holder(headers, fresh=True)
         _check_model(fresh, chat["model"])
-        return await gateway.payers.reread(fresh, end_user, tags)
+        course.tags = tags_of(scope["headers"], fresh.key)
+        parties = await gateway.payers.reread(fresh, end_user, course.tags)
+        _check_bounds(fresh, parties, chat)
+        return parties
 
     funds, ending = Funds(gateway, course, quotes, reread), "failed"
     try:
@@ -215,17 +219,16 @@ def _due(course: Course, hold: Hold, ending: str) -> Bill:
         return bill(course, hold, ending)
     except Exception:  # a fault of ours must neither leave the hold for ever nor make the request free
         log.exception("request %s could not be priced: what was held is billed", course.request_id)
-        key = hold.key
         return Bill(
             course.request_id,
-            key.id,
-            key.team_id,
+            hold.parties.key_id,
+            hold.parties.team_id,
             hold.counters,
             hold.nanousd if course.accepted else 0,
             model=course.chat["model"],
             ending=ending,
             estimated=True,
-            key_alias=key.alias,
+            key_alias=hold.parties.key_alias,
         )
 
 

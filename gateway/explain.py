@@ -1,6 +1,7 @@
 """What would become of a request, without sending or reserving anything: `?dry_run=1` and `headgate explain`."""
 
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
@@ -76,7 +77,7 @@ def explained_by(config: Config, body: bytes) -> Json:
     """The same for a body as a caller would send it, by a configuration alone: no key, no store, nothing remembered."""
     chat = chat_request.parse(body)
     targets = targets_for(config, chat["model"], 0.0)
-    quotes = ceilings.quotes(chat, len(body), targets, config.prices.unpriced, text_alone(chat))
+    quotes = ceilings.quotes(chat, len(body), targets, config.prices.unpriced, text_alone(chat), time.time())
     return explained(chat, quotes, config.settings.usual_output_tokens, {}, (), capped=True)
 
 

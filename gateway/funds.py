@@ -14,7 +14,7 @@ from gateway.growth import Growing, can_grow
 from gateway.ledger.hold import Ceiling, Hold, Reread, Wish
 from gateway.ledger.journal import line
 from gateway.ledger.parties import Parties, names_of
-from gateway.ledger.store import Bill, Record, Refused, StoreDown
+from gateway.ledger.store import Bill, Refused, StoreDown
 from gateway.prices.estimate import prompt_estimate
 from translators.errors import LLMError
 
@@ -29,20 +29,22 @@ class Funds:
         self._quotes = quotes
         self._reread = reread
         self._grows = can_grow(course.chat, quotes, gateway.usual)
+        self._wish: Wish | None = None
         self._prompt_tokens = 0
         self._known: tuple[int, Ceiling] | None = None  # by how long answers usually are
 
     async def take(self, parties: Parties) -> Hold:
         """Reserve, and set the limits of the answer that the hold affords. Raises as Ledger.reserve does."""
         gateway, course, quotes = self._gateway, self._course, self._quotes
-        model, key = course.chat["model"], parties.parties[0].record
-        if parties.counts_tokens:
-            self._prompt_tokens = prompt_estimate(course.chat, course.text_alone)
+        model = course.chat["model"]
+        self._weigh(parties)
         # a route is no way around a cap on a model: it counts by the target that is asked first as well
         names = names_of(model, course.targets[0].name)
-        ceiling = partial(self._ceiling, key.id, model)
-        line = _line_of_lost(course, key)
-        wish = Wish(course.request_id, parties, names, ceiling, self._reread, line, partial(prepare, course))
+        ceiling = partial(self._ceiling, parties.key_id, model)
+        line = _line_of_lost(course, parties)
+        self._wish = wish = Wish(
+            course.request_id, parties, names, ceiling, self._again, line, partial(prepare, course)
+        )
         self.hold = hold = await gateway.ledger.reserve(wish)
         if hold.offline:  # nothing is held, since nothing bounds it: its answer may be of any length
             self._grows = False
@@ -62,6 +64,19 @@ class Funds:
         course.limits = ceilings.lengths(quotes, afforded, capped=capped, most_tokens=most_tokens)
         return hold
 
+    def _weigh(self, parties: Parties) -> None:
+        """Estimate the prompt's tokens where a limit counts them."""
+        if parties.counts_tokens and not self._prompt_tokens:
+            self._prompt_tokens, self._known = prompt_estimate(self._course.chat, self._course.text_alone), None
+
+    async def _again(self) -> Parties:
+        """Who pays, as the store has it now, and what follows from that."""
+        parties = await self._reread()
+        self._weigh(parties)
+        if self._wish is not None:
+            self._wish.line = _line_of_lost(self._course, parties)
+        return parties
+
     def _ceiling(self, key_id: str, model: str, pressed: bool) -> Ceiling:
         usual_tokens = self._gateway.usual.tokens(key_id, model, bounded=self._grows and not pressed)
         if self._known is None or self._known[0] != usual_tokens:
@@ -73,12 +88,12 @@ class Funds:
         """What watches over the stream that has begun, and raises its hold; None where no cap is over it."""
         course, hold = self._course, self.hold
         quote = next(quote for quote in self._quotes if quote.target is course.target)
-        if hold is None or hold.afford_nanousd is None or quote.price is None or quote.choices > 1:
+        if hold is None or not hold.capped or quote.price is None or quote.choices > 1:
             return None
         told = course.limits.get(quote.target.name)
         past = sum(part.nanousd for part in course.past)
         return Growing(
-            self._gateway.ledger, hold, self._reread, quote, told, past, course.bytes_per_token, seen=self._grows
+            self._gateway.ledger, hold, self._again, quote, told, past, course.bytes_per_token, seen=self._grows
         )
 
     async def carry_on(self) -> bool:
@@ -86,7 +101,7 @@ class Funds:
         part = owed(self._course, "failed")
         if part.nanousd and self.hold is not None:
             try:
-                answer = await self._gateway.ledger.grow(self.hold, part.nanousd, part.nanousd, self._reread)
+                answer = await self._gateway.ledger.grow(self.hold, part.nanousd, part.nanousd, self._again)
             except (StoreDown, LLMError):  # LLMError: the key is gone, or may not use the model any more
                 return False
             if isinstance(answer, Refused):
@@ -95,10 +110,11 @@ class Funds:
         return True
 
 
-def _line_of_lost(course: Course, key: Record) -> bytes:
+def _line_of_lost(course: Course, payers: Parties) -> bytes:
     """What the journal says of a request whose worker died before it could say anything."""
     id = orjson.dumps(course.request_id)
-    rest = _rest_of_lost(key.id, key.team_id, key.alias, course.chat["model"], course.end_user, course.tags)
+    key = payers.key_id, payers.team_id, payers.key_alias
+    rest = _rest_of_lost(*key, course.chat["model"], course.end_user, course.tags)
     return b'{"request_id":' + id + rest
 
 

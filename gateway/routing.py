@@ -68,7 +68,7 @@ def _resolved(
         lacking = sorted({config.off[spelled.partition("/")[0]] for spelled in named})
         why = f"no provider for it is configured ({', '.join(lacking)} not set)"
         raise LLMError("not_found", f"The model `{model}` cannot be reached: {why}", param="model")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))  # two spellings may mean the same
 
 
 def known_models(config: Config) -> list[tuple[str, str]]:

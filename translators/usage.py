@@ -55,6 +55,10 @@ class Usage:
         """Everything that was generated, as OpenAI counts it: reasoning included."""
         return self.output_tokens + self.reasoning_tokens + self.audio_output_tokens + self.image_output_tokens
 
+    def tokens(self) -> int:
+        """All that was read and all that was generated."""
+        return self.prompt_tokens + self.completion_tokens
+
     def buckets(self) -> dict[str, int]:
         """The billed buckets that are not empty, by field name."""
         amounts = _amounts(self)

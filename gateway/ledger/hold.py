@@ -23,7 +23,6 @@ from gateway.ledger.store import (
     Level,
     Meter,
     Promise,
-    Record,
     Refused,
     Settled,
     Store,
@@ -71,11 +70,6 @@ class Hold:
     saved_nanousd: int = 0  # at its last checkpoint
     progress: Callable[[], Bill | None] | None = None  # what it would be billed now
     lost: Callable[[], None] | None = None  # called when its lease cannot be kept
-
-    @property
-    def key(self) -> Record:
-        """The virtual key that pays."""
-        return self.parties.parties[0].record
 
     @property
     def capped(self) -> bool:
@@ -160,18 +154,20 @@ class Ledger:
         """The store's answer, over changes of the records and turns of the windows."""
         gone = False
         for _ in range(REREADS):
+            least, usual, most, whole, tokens, least_tokens = ceiling
+            counters, meters, told, _, _ = dues
             ask = Ask(
                 wish.request_id,
                 wish.parties.standings,
-                dues.counters,
-                ceiling.least,
-                ceiling.usual,
-                ceiling.most,
-                ceiling.whole and not crowded,
+                counters,
+                least,
+                usual,
+                most,
+                whole and not crowded,
                 patience > 0 and self.waits,
-                dues.meters,
-                ceiling.tokens,
-                ceiling.least_tokens,
+                meters,
+                tokens,
+                least_tokens,
                 self.lease_s,
                 wish.line,
             )
@@ -186,18 +182,10 @@ class Ledger:
                 self._leave(self._give_back(step, ask))
                 raise
             if isinstance(answer, Granted):
+                nanousd, afford, taken, levels = answer
                 return Hold(
-                    wish.request_id,
-                    wish.parties,
-                    wish.names,
-                    ask.counters,
-                    answer.nanousd,
-                    began_s,
-                    answer.afford_nanousd,
-                    answer.tokens,
-                    ask.meters,
-                    answer.levels,
-                    dues.told,
+                    *(wish.request_id, wish.parties, wish.names, counters, nanousd, began_s),
+                    *(afford, taken, meters, levels, told),
                     renewed_s=renewed_s,
                 )
             if answer.reason == "window":

@@ -44,6 +44,11 @@ class Parties:
     confirm_at_s: float = field(default=0.0, init=False, repr=False, compare=False)  # when payers.confirm is due
     _dues: dict[Names, Dues] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        key = self.parties[0].record if self.parties else None  # asked for more often than a Record answers quickly
+        self.key_id = "" if key is None else key.id
+        self.team_id, self.key_alias = (None, None) if key is None else (key.team_id, key.alias)
+
     @cached_property
     def bounded(self) -> bool:
         """Whether any cap or limit stands over the request; soft ones do not."""

@@ -369,7 +369,8 @@ def _dearest(price: Price, sheets: list[Sheet], plain: Iterable[str], special: I
     return max(sheet[_AT[name]] or 0 for sheet in sheets for name in (*plain, *special))
 
 
-class Slope(NamedTuple):
+@dataclass(slots=True)
+class Slope:
     """The dearest that a request can come to by the length of its answer: a prompt with its fees, and each token."""
 
     base_units: int

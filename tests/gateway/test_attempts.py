@@ -7,7 +7,8 @@ import pytest
 
 from gateway.attempts import Course
 from tests import replay
-from tests.gateway.test_chat import ANSWER, HELLO, PRICES
+from tests.gateway.test_chat import ANSWER, HELLO
+from tests.gateway.test_chat import PRICES as SMALL
 from tests.replay import Upstream, event_reply, json_reply
 from tests.running import Running, configured
 from translators.errors import LLMError
@@ -16,12 +17,15 @@ ROUTES = """
 providers:
   openai: {{dialect: openai, base_url: "{url}/v1", api_key: k, timeouts: {{first_byte_s: 0.3, idle_s: 0.3}}}}
   anthropic: {{dialect: anthropic, base_url: "{url}", api_key: k}}
+  second: {{dialect: openai, base_url: "{url}/second", api_key: k}}
 routes:
   both: {{targets: [{{model: anthropic/small}}], fallback: [openai/small]}}
   small: openai/small
   weighted: {{targets: [{{model: openai/small, weight: 3}}, {{model: anthropic/small, weight: 1}}]}}
+  "sm*": {{targets: [{{model: "openai/*"}}], fallback: [second/smart, openai/smart]}}
 keepalive_s: 0.1
 """
+PRICES = f"{SMALL}  smart: {{input: 2.5, output: 10, source: made, as_of: 2026-11-20}}\n"
 CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "small"}
 ROLE = CHUNK | {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
 SAY = CHUNK | {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
@@ -70,6 +74,13 @@ def test_weights_spread_the_first_tries(gateway: Running, upstream: Upstream) ->
         assert gateway.chat(key, HELLO | {"model": "weighted"}).status_code == 200
     first_elsewhere = sum("messages" in request.path for request in upstream.requests)
     assert 1 <= first_elsewhere <= 25
+
+
+def test_a_target_that_is_spelled_in_two_ways_is_asked_once(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(replay.SILENCE, json_reply(200, ANSWER))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"model": "smart"})
+    assert (answer.status_code, answer.headers["x-headgate-target"]) == (200, "second/smart")
+    assert [request.path for request in upstream.requests] == ["/v1/chat/completions", "/second/chat/completions"]
 
 
 def test_every_call_that_was_at_work_when_time_was_up_is_owed() -> None:

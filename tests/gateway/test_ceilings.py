@@ -1,5 +1,6 @@
 """The most a request can cost, and how long its answer may be for what is held."""
 
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def configured(folder: Path, policy: str = "refuse") -> Config:
 
 
 def quoted(config: Config, chat: dict[str, Any], body_bytes: int = 100) -> tuple[Quote, ...]:
-    return quotes(chat, body_bytes, targets_for(config, chat["model"], 0), config.prices.unpriced, text_alone(chat))
+    targets = targets_for(config, chat["model"], 0)
+    return quotes(chat, body_bytes, targets, config.prices.unpriced, text_alone(chat), time.time())
 
 
 def asking(model: str, **more: object) -> dict[str, Any]:

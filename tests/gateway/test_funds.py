@@ -1,9 +1,14 @@
 """What a request has to spend: what its hold affords, and whether it can be raised for another attempt."""
 
 import json
+from typing import Any
 
-from tests.gateway.test_chat import ANSWER, COST, HELLO, error_of, gateway
-from tests.replay import Reply, Upstream, json_reply
+import pytest
+
+from gateway.ledger.sqlite import SqliteStore
+from gateway.ledger.store import Ask, Granted, Promise, Refused
+from tests.gateway.test_chat import ANSWER, CHUNK, COST, HELLO, error_of, gateway
+from tests.replay import Reply, Upstream, event_reply, json_reply
 from tests.running import Running
 
 __all__ = ["gateway"]
@@ -62,3 +67,56 @@ def test_what_a_failed_attempt_cost_is_billed_even_if_the_key_may_not_go_on(
     assert len(upstream.requests) == 1
     (entry,) = gateway.entries()
     assert entry["cost_usd"] == COST
+
+
+LONG = [{"role": "user", "content": "word " * 400}]
+
+
+@pytest.mark.parametrize(
+    ("change", "body", "status"),
+    [
+        ({"max_budget": 1.0}, {"search_parameters": {"mode": "on"}}, 400),
+        ({"models": ["small"]}, {"search_parameters": {"mode": "on"}}, 400),
+        ({"tpm_limit": 100}, {"messages": LONG}, 429),
+    ],
+    ids=["a budget", "a list of models", "a limit on tokens"],
+)
+def test_what_a_key_is_bound_by_holds_from_its_next_request_on(
+    gateway: Running, upstream: Upstream, change: dict[str, Any], body: dict[str, Any], status: int
+) -> None:
+    upstream.handler = lambda _: json_reply(200, ANSWER)
+    key, id = _key(gateway)
+    assert gateway.chat(key, HELLO).status_code == 200  # the worker has it in mind
+    gateway.admin("PATCH", f"keys/{id}", change)
+    assert gateway.chat(key, HELLO | body).status_code == status
+
+
+def test_a_tag_counts_from_the_next_request_on(gateway: Running, upstream: Upstream) -> None:
+    upstream.handler = lambda _: json_reply(200, ANSWER)
+    key, id = _key(gateway)
+    assert gateway.chat(key, HELLO).status_code == 200
+    gateway.admin("PATCH", f"keys/{id}", {"tags": ["irrigation"]})
+    assert gateway.chat(key, HELLO).status_code == 200
+    assert [entry["tags"] for entry in gateway.entries()] == [["irrigation"], []]
+
+
+def _key(gateway: Running) -> tuple[str, str]:
+    made = gateway.admin("POST", "keys", {})
+    return made["key"], made["id"]
+
+
+def test_a_stream_is_watched_although_the_answer_to_its_reserve_was_lost(
+    gateway: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = SqliteStore.reserve
+
+    def twice(store: SqliteStore, ask: Ask) -> Promise[Granted | Refused]:
+        once(store, ask)
+        return once(store, ask)
+
+    monkeypatch.setattr(SqliteStore, "reserve", twice)
+    words = CHUNK | {"choices": [{"index": 0, "delta": {"content": "word " * 20}, "finish_reason": None}]}
+    upstream.handler = lambda _: event_reply(*[words] * 200).dripped(20_000, 0.02)
+    gateway.chat(gateway.new_key(max_budget="0.01"), HELLO | {"stream": True})
+    (entry,) = gateway.entries()
+    assert entry["ending"] == "cut" and float(entry["cost_usd"]) < 0.03  # all of it would be 0.05
