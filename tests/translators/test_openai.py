@@ -313,6 +313,37 @@ def test_a_text_is_as_long_as_what_it_says_however_it_is_written(written: str, s
         assert decoder.output_bytes == size * sum(data.count(said) for data in pieces)
 
 
+def written(text: str) -> bytes:
+    return frame(piece("TEXT")).replace(b"TEXT", text.encode())
+
+
+def test_half_an_emoji_is_relayed_as_it_is_wherever_it_stands() -> None:
+    halves = [written(text) for text in (r"\ud83d", r"\ude00", "a", r"b\ud83d", r"\ude00c")]
+    stream = b"".join(halves) + frame(piece(None, "stop"))
+    for size in (1, 7, len(halves[0]), len(stream)):
+        decoder = openai.Decoder(Context(), 0, "r")
+        frames = [out for at in range(0, len(stream), size) for out in decoder.feed(stream[at : at + size])]
+        assert b"".join(frames + decoder.close()) == stream
+        assert decoder.output_bytes == 3 + 3 + 1 + 4 + 4
+
+
+def test_an_error_with_half_an_emoji_in_its_message_can_be_told() -> None:
+    with pytest.raises(LLMError) as caught:
+        openai.Decoder(Context(), 0, "r").feed(b'data: {"error":{"message":"no \\ud83d"}}\n\n')
+    assert json.dumps(caught.value.body(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("text", [r"\x", r"\u12", r"a\ud83d\x", "\\\t", "\\\\\t"])
+@pytest.mark.parametrize("before", [[], ["a"], ["a", "b"], [r"\n", r"\n"]])
+def test_a_text_that_no_client_could_read_is_not_relayed(text: str, before: list[str]) -> None:
+    told = [written(each) for each in (*before, text)]
+    for pieces in (told, [b"".join(told)]):
+        decoder = openai.Decoder(Context(), 0, "r")
+        with pytest.raises(LLMError, match="cannot be read"):
+            assert [out for data in pieces for out in decoder.feed(data)] == told[:-1]
+            decoder.close()
+
+
 def test_text_that_looks_like_the_protocol_is_only_text() -> None:
     said = 'event: error "error" {"finish_reason":"stop","usage":{"prompt_tokens":9}} \u2028 data: [DONE]'
     stream = frame(piece("x")) + frame(piece(said)) + frame(piece(None, "stop"))
