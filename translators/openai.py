@@ -220,8 +220,9 @@ class Decoder:
 
     Taken out: `[DONE]`, which is the relay's to write, a frame that is no chunk (no `choices`), and one with usage and
     no choices that the client did not ask for; OpenRouter's last frame has usage *and* a choice and stays. After an
-    error, the usage that OpenRouter still sends is waited for, and the error is raised only once the frames before it
-    are out: how the bytes were cut never shows.
+    error, the usage that OpenRouter still sends is waited for, at most to the end: behind content, which is billed, or
+    where the error came in a choice. Nothing else behind it counts, and it is raised only once the frames before it are
+    out: how the bytes were cut never shows.
     """
 
     def __init__(self, context: Context, created: int, request_id: str) -> None:
@@ -373,7 +374,7 @@ class Decoder:
 
     def _data(self, data: bytes, frame: bytes, frames: list[bytes]) -> None:
         data = data.strip()
-        if self.done or not data:
+        if self.done or not data or (self._error is not None and not self._usage_to_come):
             return
         if data == b"[DONE]":
             self.done, self._usage_to_come, self._form = True, False, b""
@@ -388,7 +389,7 @@ class Decoder:
         choices = chunk.get("choices") or []
         failure = failure_within(chunk)
         if failure is not None:
-            self._usage_to_come = bool(choices) and usage is None
+            self._usage_to_come = usage is None and (self.started or bool(choices))
             self._fail(failure)
         if self._error is not None:
             return

@@ -429,6 +429,39 @@ def test_an_error_in_a_stream_is_raised_after_what_came_before_it(
         assert decoder.usage.cost_usd == "0.0001013"
 
 
+_USED = frame(usage={"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16})
+_BROKE = frame(error={"message": "broke"})
+
+
+@pytest.mark.parametrize(
+    ("told", "used"),
+    [
+        ([frame(piece("a")), b'data: {"error":{"message":"broke"}}\n\n', _USED], 9),
+        ([frame(piece("a")), _BROKE, _USED], 9),
+        ([frame(piece("a")), _BROKE, frame(piece("b")), _USED, _USED.replace(b"9", b"8")], 9),
+        ([frame(piece("a")), _BROKE, b"data: [DONE]\n\n", _USED], 0),
+        ([frame(piece("a")), frame(error={"message": "broke"}, usage={"completion_tokens": 5}), _USED], 5),
+        ([_BROKE, _USED], 0),  # of what was never begun nothing is billed, and another may answer at once
+        ([frame(piece("", "error") | {"error": {"message": "broke"}}), _USED], 9),
+    ],
+)
+def test_usage_behind_an_error_is_read_however_the_bytes_are_cut(told: list[bytes], used: int) -> None:
+    stream = b"".join(told)
+    for pieces in (told, [stream], [stream[at : at + 7] for at in range(0, len(stream), 7)]):
+        decoder, frames = openai.Decoder(Context(), 0, "r"), list[bytes]()
+        with pytest.raises(LLMError, match="broke"):
+            for data in pieces:
+                frames += decoder.feed(data)
+            decoder.close()
+        assert frames == told[:1] * (frame(piece("a")) in told)
+        assert decoder.usage.completion_tokens == used
+
+
+def test_an_error_before_any_content_is_raised_at_once() -> None:
+    with pytest.raises(LLMError, match="broke"):
+        openai.Decoder(Context(), 0, "r").feed(_BROKE)
+
+
 PADDED: dict[str, Any] = {"usage": None, "obfuscation": "aB3"}
 TEXTS = ("a", "", 'said "so" \\', "\\", "line\nand line", "é", '"error"', ', "usage":{}')
 VARIED = [
@@ -486,8 +519,9 @@ def _is_utf8(data: bytes) -> bool:
 @given(st.lists(st.sampled_from(VARIED), max_size=12))
 def test_frames_that_come_one_by_one_are_read_as_any(told: list[bytes]) -> None:
     told = [frame(piece("begun"), **PADDED), *told]
-    by_bytes = [bytes([byte]) for byte in b"".join(told)]
-    assert _heard(openai.Decoder, told) == _heard(openai.Decoder, by_bytes)
+    stream = b"".join(told)
+    by_bytes = [bytes([byte]) for byte in stream]
+    assert _heard(openai.Decoder, told) == _heard(openai.Decoder, by_bytes) == _heard(openai.Decoder, [stream])
 
 
 _PIECE = frame(piece("a"), **PADDED)
