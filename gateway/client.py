@@ -125,7 +125,10 @@ def _too_large(limit: int) -> LLMError:
 def _value(value: str) -> bytes:
     if value.isascii() and value.isprintable():
         return value.encode()
-    return value.encode("latin-1", errors="replace").replace(b"\r", b" ").replace(b"\n", b" ")
+    return value.encode("latin-1", errors="replace").translate(_WITHOUT_CONTROLS)
+
+
+_WITHOUT_CONTROLS = bytes(32 if byte < 32 or byte == 127 else byte for byte in range(256))
 
 
 def feature_list(features: Iterable[str]) -> str:

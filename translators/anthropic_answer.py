@@ -12,7 +12,7 @@ import orjson
 from translators import deltas, sse
 from translators.anthropic_blocks import FINISH, KEPT, Reply
 from translators.completion import Chunks, choice, completion, rewritten
-from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
+from translators.errors import Kind, LLMError, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
 from translators.json_values import answer_of, event_of, object_of
 from translators.usage import Usage, count, later
@@ -89,13 +89,12 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     kind, message = _told(told)
     if message is None:
         message = unexplained(status, body)
-    request_id = told.get("request_id") or lowered.get("request-id")
     return of_status(
         status,
         message,
         kind=kind,
         retry_after_s=retry_after_s(lowered.get("retry-after")),
-        headers={"x-upstream-request-id": request_id} if isinstance(request_id, str) else None,
+        headers=request_id_header(told.get("request_id") or lowered.get("request-id")),
     )
 
 
@@ -119,8 +118,7 @@ def _is_too_long(message: str) -> bool:
 def _in_answer(body: Json) -> LLMError:
     """An error that came within a 200."""
     kind, message = _told(body)
-    request_id = body.get("request_id")
-    headers = {"x-upstream-request-id": request_id} if isinstance(request_id, str) else None
+    headers = request_id_header(body.get("request_id"))
     return LLMError(kind or "bad_upstream", message or "The provider broke off with an error", headers=headers)
 
 

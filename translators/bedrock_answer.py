@@ -12,7 +12,7 @@ import orjson
 from translators import deltas, event_stream
 from translators.bedrock_blocks import KEPT, Reply
 from translators.completion import Chunks, choice, completion
-from translators.errors import Kind, LLMError, of_status, retry_after_s, unexplained
+from translators.errors import Kind, LLMError, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
 from translators.json_values import answer_of, event_of, object_of, objects_of
 from translators.usage import Usage, count, later
@@ -104,13 +104,12 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     message = _message(told)
     if message is None:
         message = unexplained(status, body)
-    request_id = lowered.get("x-amzn-requestid")
     return of_status(
         status,
         message,
         kind=_kind(name, message, status),
         retry_after_s=retry_after_s(lowered.get("retry-after")),
-        headers={"x-upstream-request-id": request_id} if request_id else None,
+        headers=request_id_header(lowered.get("x-amzn-requestid")),
     )
 
 

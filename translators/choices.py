@@ -15,6 +15,7 @@ from translators.completion import Chunks
 from translators.errors import LLMError
 from translators.exchange import Answer, Context, Json
 from translators.exchange import Decoder as OneDecoder
+from translators.json_values import piece_of
 from translators.usage import BILLED, Usage
 
 PREDICTED = ("accepted_prediction_tokens", "rejected_prediction_tokens")
@@ -122,7 +123,7 @@ class Decoder:
 
 def _parsed(frame: bytes) -> Json:
     try:
-        chunk: Json = orjson.loads(frame.removeprefix(b"data:"))
+        chunk: Json = piece_of(frame.removeprefix(b"data:"))
     except orjson.JSONDecodeError:  # a host's text frame is relayed unread until here
         raise LLMError("bad_upstream", "The provider sent an event that cannot be read") from None
     return chunk

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from translators import sse
+from translators.json_values import piece_of
 from translators.usage import Usage
 
 Json = dict[str, Any]
@@ -155,7 +156,10 @@ def cut_short(frame: bytes, usage: Usage | None, why: Json) -> list[bytes]:
 
     `why` goes into the last choice's chunk as `headgate`. `usage` where the client asked for it.
     """
-    last = orjson.loads(frame.removeprefix(b"data:")) if frame else {}
+    try:
+        last = piece_of(frame.removeprefix(b"data:")) if frame else {}
+    except orjson.JSONDecodeError:  # a host's text frame is relayed unread until here
+        last = {}
     chunk = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
     chunk |= {name: last[name] for name in (*chunk, "service_tier") if name in last}
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "length"}

@@ -68,6 +68,9 @@ POLICY: dict[Kind, Policy] = {
 }
 
 
+MAX_REQUEST_ID = 200  # characters of it; a head has no room for more than its fields
+
+
 class LLMError(Exception):
     """A request that cannot be answered, and whose fault it is.
 
@@ -135,6 +138,14 @@ def unexplained(status: int, body: bytes) -> str:
     """The message for an answer with `status` whose body gives none."""
     looks = "an HTML page" if b"<html" in body[:1000].lower() else "no error message" if body.strip() else "no body"
     return f"The provider answered {status} with {looks}"
+
+
+def request_id_header(value: object) -> dict[str, str]:
+    """The header for a provider's own id of the request, where it gave one: what can be read of 200 characters."""
+    if not isinstance(value, str):
+        return {}
+    id = "".join(filter(str.isprintable, value[:MAX_REQUEST_ID]))
+    return {"x-upstream-request-id": id} if id else {}
 
 
 def retry_after_s(value: str | None) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from translators.errors import Kind, LLMError, of_status
+from translators.errors import Kind, LLMError, of_status, request_id_header
 
 _KIND_OF_STATUS: dict[str, Kind] = {  # google.rpc.Code, where it tells more than the HTTP status
     "UNAUTHENTICATED": "upstream_auth",
@@ -74,7 +74,7 @@ def within(found: dict[str, Any]) -> LLMError:
 def _of(found: dict[str, Any], status: int, retry_after_s: float | None) -> LLMError:
     details = _objects(found.get("details"))
     message = str(found.get("message") or f"The provider answered with status {status}")
-    requests = [str(each["requestId"]) for each in details if each.get("requestId")]
+    request_id = next((str(each["requestId"]) for each in details if each.get("requestId")), None)
     fields = [each.get("field") for detail in details for each in _objects(detail.get("fieldViolations"))]
     delays = [delay for each in details if (delay := _seconds(each.get("retryDelay"))) is not None]
     return of_status(
@@ -83,7 +83,7 @@ def _of(found: dict[str, Any], status: int, retry_after_s: float | None) -> LLME
         kind=_kind(found, status, message, details),
         param=next((field for field in fields if isinstance(field, str) and field), None),
         retry_after_s=delays[0] if delays else retry_after_s,
-        headers={"x-upstream-request-id": requests[0]} if requests else {},
+        headers=request_id_header(request_id),
     )
 
 

@@ -1,5 +1,6 @@
 """JSON as others wrote it: members that may be of any type, texts that may be no JSON at all."""
 
+import re
 from typing import Any
 
 import orjson
@@ -44,6 +45,23 @@ def event_of(data: bytes) -> Json:
     except orjson.JSONDecodeError:
         raise LLMError("bad_upstream", "The provider's stream holds an event that is not valid JSON") from None
     return event if isinstance(event, dict) else {}
+
+
+def piece_of(data: bytes) -> Any:
+    """A piece of a provider's stream, where a text may be cut within a character: half of one is read as U+FFFD.
+
+    A host in JavaScript cuts an emoji in two, `\\ud83d` and `\\ude00`, each of which counts 3 bytes as U+FFFD does.
+    Raises orjson.JSONDecodeError where it is not valid JSON.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return orjson.loads(_HALVES.sub(lambda found: found[1] or rb"\ufffd", data))
+
+
+_HALVES = re.compile(  # what is no half, an escape of two bytes or a pair, is stepped over
+    rb"(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 
 
 def encoded(body: Json) -> bytes:

@@ -6,7 +6,7 @@ messages (`message:reasoning_content`, which Groq and Mistral refuse and DeepSee
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from translators import plain, sse
 from translators.completion import written_bytes
 from translators.errors import LLMError
 from translators.exchange import ENDPOINTS, NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
+from translators.json_values import piece_of
 from translators.openai_error import error, failure, failure_within, told_in
 from translators.openai_usage import latest, usage_of
 from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
@@ -189,10 +190,10 @@ _SILENCE = {"message": {"role": "assistant", "content": None, "refusal": None}}
 _PREAMBLE = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:[ \t]*(?::[^\n]*)?\r?\n)*")
 
 
-def _chunk_of(data: bytes) -> Json | None:
+def _chunk_of(data: bytes, read: Callable[[bytes], Any] = orjson.loads) -> Json | None:
     """`data` as a JSON object whose `choices`, if any, are objects; else None."""
     try:
-        chunk = orjson.loads(data)
+        chunk = read(data)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(chunk, dict):
@@ -208,6 +209,8 @@ def _chunk_of(data: bytes) -> Json | None:
     return chunk
 
 
+_CONTENT = b'"content":"'
+_STRING = re.compile(rb'((?:[^"\\]++|\\.)*+)"', re.DOTALL)  # of JSON, behind its first quote
 _PADDING = b',"obfuscation":"'
 _LF, _CR, _BACKSLASH = b"\n\r\\"  # as numbers, which are looked for faster than bytes
 
@@ -217,8 +220,9 @@ class Decoder:
 
     Taken out: `[DONE]`, which is the relay's to write, a frame that is no chunk (no `choices`), and one with usage and
     no choices that the client did not ask for; OpenRouter's last frame has usage *and* a choice and stays. After an
-    error, the usage that OpenRouter still sends is waited for, and the error is raised only once the frames before it
-    are out: how the bytes were cut never shows.
+    error, the usage that OpenRouter still sends is waited for, at most to the end: behind content, which is billed, or
+    where the error came in a choice. Nothing else behind it counts, and it is raised only once the frames before it are
+    out: how the bytes were cut never shows.
     """
 
     def __init__(self, context: Context, created: int, request_id: str) -> None:
@@ -231,9 +235,9 @@ class Decoder:
         self._lines: sse.Decoder | None = None  # takes over at the first CR
         self._open: set[int] = set()  # choices that were begun
         self._finished: set[int] = set()
-        self._texting = False  # the first choice has begun to speak: most frames are text from here
-        self._before = b""  # what stood before the text of the last frame, if the next may be like it
+        self._form = b""  # what stood before the text of a frame that said nothing else: most are like it
         self._behind = self._padded = b""  # what stood behind it: all, and up to the padding
+        self._before = b""  # `_form`, where nothing was left of the last piece
         self.done = False
         self._error: LLMError | None = None
         self._usage_to_come = False
@@ -242,11 +246,12 @@ class Decoder:
         """The frames that `data` completes. Raises LLMError for the host's own error and for what cannot be read."""
         rest = data.removeprefix(self._before)
         if rest is not data:  # one more frame of text, if all but that and the padding is as it was
-            text, quote, behind = rest.partition(b'"')
-            while text and text[-1] == _BACKSLASH and quote:
-                more, quote, behind = behind.partition(b'"')
-                text += b'"' + more
-            if (behind == self._behind or self._is_padded(behind)) and text and _LF not in text and _CR not in text:
+            # (a raw tab within it would pass: to look for what no host sends costs every frame)
+            text, _, behind = rest.partition(b'"')
+            if _BACKSLASH in text:
+                if self._is_text(data):
+                    return [data]
+            elif (behind == self._behind or self._is_padded(behind)) and text and _LF not in text and _CR not in text:
                 self.output_bytes += len(text)
                 return [data]
         self._before = b""
@@ -259,12 +264,12 @@ class Decoder:
                 self._event(event, frames)
         else:
             for block in self._blocks(data):
-                if self._texting and self._is_text(block):
-                    frames.append(block + b"\n\n")
+                if self._form and self._is_text(frame := block + b"\n\n"):
+                    frames.append(frame)
                 elif block:
                     self._block(block, frames)
-            if self._rest or not self._texting:
-                self._before = b""
+            if not self._rest:
+                self._before = self._form
         if self._error is not None and not frames and not self._usage_to_come:
             raise self._error
         return frames
@@ -319,31 +324,36 @@ class Decoder:
         padding, _, end = padded.partition(b'"')
         return padded is not behind and end == b"}\n\n" and padding.isalnum()
 
-    def _is_text(self, block: bytes) -> bool:
-        """Whether `block` surely is one more piece of the first choice's text, told without parsing it."""
-        start = block.find(b'"content":"') + 11
-        if start < 11 or not block.startswith(b"data: {"):
+    def _is_text(self, frame: bytes) -> bool:
+        """Whether `frame` is one more piece of text in the known form, told without parsing more of it than escapes."""
+        rest = frame.removeprefix(self._form)
+        if rest is frame or (string := _STRING.match(rest)) is None:
             return False
-        end = block.find(b'"', start)
-        while end > 0 and block[end - 1] == _BACKSLASH:
-            end = block.find(b'"', end + 1)
-        usage = block.find(b'"usage":')
-        if (
-            end <= start
-            or block[end + 1 : end + 2] not in (b",", b"}")
-            or not block.endswith(b"}")
-            or b"\n" in block
-            or b'"index":0' not in block
-            or b'"error"' in block
-            or b'"finish_reason":"' in block
-            or (usage >= 0 and not block.startswith(b"null", usage + 8))
-        ):
+        text, behind = string[1], rest[string.end() :]
+        if not text or _LF in text or _CR in text or (behind != self._behind and not self._is_padded(behind)):
             return False
-        self.output_bytes += end - start  # escapes count as they are written: an estimate
-        self._before, self._behind = block[:start], block[end + 1 :] + b"\n\n"
-        padding = block.rfind(_PADDING)
-        self._padded = block[end + 1 : padding + len(_PADDING)] if padding > end else b""
+        if _BACKSLASH in text:
+            try:
+                text = piece_of(b'"' + text + b'"').encode()
+            except orjson.JSONDecodeError:
+                return False
+        self.output_bytes += len(text)
         return True
+
+    def _learn(self, choice: Json, said_bytes: int, frame: bytes) -> None:
+        """Takes `frame` for the form of those to come, if its `said_bytes` are all text of the first choice."""
+        delta = choice.get("delta")
+        text = delta.get("content") if isinstance(delta, dict) else None
+        if not isinstance(text, str) or not text or len(text.encode()) != said_bytes:
+            return
+        if choice.get("index") or choice.get("finish_reason"):
+            return
+        start = frame.find(_CONTENT) + len(_CONTENT)
+        if start < len(_CONTENT) or frame.count(b'"content"') > 1 or (string := _STRING.match(frame, start)) is None:
+            return
+        self._form, self._behind = frame[:start], frame[string.end() :]
+        padding = self._behind.rfind(_PADDING)
+        self._padded = self._behind[: padding + len(_PADDING)] if padding >= 0 else b""
 
     def _block(self, block: bytes, frames: list[bytes]) -> None:
         if block.startswith(b"data:") and b"\n" not in block:
@@ -364,12 +374,12 @@ class Decoder:
 
     def _data(self, data: bytes, frame: bytes, frames: list[bytes]) -> None:
         data = data.strip()
-        if self.done or not data:
+        if self.done or not data or (self._error is not None and not self._usage_to_come):
             return
         if data == b"[DONE]":
-            self.done, self._usage_to_come, self._texting = True, False, False
+            self.done, self._usage_to_come, self._form = True, False, b""
             return
-        chunk = _chunk_of(data)
+        chunk = _chunk_of(data, piece_of)
         if chunk is None:
             self._fail(None, "The provider sent an event that cannot be read")
             return
@@ -379,12 +389,15 @@ class Decoder:
         choices = chunk.get("choices") or []
         failure = failure_within(chunk)
         if failure is not None:
-            self._usage_to_come = bool(choices) and usage is None
+            self._usage_to_come = usage is None and (self.started or bool(choices))
             self._fail(failure)
         if self._error is not None:
             return
+        before_bytes = self.output_bytes
         for choice in choices:
             self._choice(choice)
+        if usage is None and len(choices) == 1:
+            self._learn(choices[0], self.output_bytes - before_bytes, frame)
         if choices or ("choices" in chunk and usage is None) or (usage is not None and self._include_usage):
             frames.append(frame)
 
@@ -396,9 +409,8 @@ class Decoder:
         delta = choice.get("delta")
         if isinstance(delta, dict):
             self.started = self.started or any(value for name, value in delta.items() if name != "role")
-            self._texting = self.started and 0 in self._open
             self.output_bytes += written_bytes(delta)
 
     def _fail(self, error: LLMError | None, otherwise: str = "") -> None:
         self._error = self._error or error or LLMError("bad_upstream", otherwise)
-        self._texting = False
+        self._form = b""

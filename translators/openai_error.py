@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from translators.errors import POLICY, Kind, LLMError, of_status
+from translators.errors import POLICY, Kind, LLMError, of_status, request_id_header
 from translators.json_values import Json, object_of
 
 _KIND_OF_CODE: dict[str, Kind] = {
@@ -55,8 +55,7 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
         payload = _plain_text(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     request_id = next((lowered[name] for name in _REQUEST_IDS if name in lowered), None)
-    kept = {"x-upstream-request-id": request_id} if request_id else None
-    return failure(told_in(payload), status, _retry_after_s(lowered), kept)
+    return failure(told_in(payload), status, _retry_after_s(lowered), request_id_header(request_id))
 
 
 def failure(

@@ -107,6 +107,12 @@ def test_a_header_cannot_be_split_by_its_value() -> None:
     assert dict(start["headers"])[b"x-a"] == b"b  x-c: d"
 
 
+def test_no_control_character_gets_into_a_header() -> None:
+    controls = "".join(map(chr, (*range(32), 127)))
+    start, _ = written(lambda client: client.whole(200, b"{}", {"x-a": f"b{controls}é"}))
+    assert dict(start["headers"])[b"x-a"] == b"b" + b" " * 33 + b"\xe9"
+
+
 def test_feature_names_fit_into_a_header() -> None:
     assert feature_list(["part:file", "messages[0].x", "a,b\n…"]) == "part:file, messages[0].x, a%2Cb%0A%E2%80%A6"
 

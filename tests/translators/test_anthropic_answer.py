@@ -493,6 +493,14 @@ def test_errors_are_told_apart_by_their_type(status: int, kind: str, ours: str, 
     assert (error.retry_after_s, error.headers) == (7.0, {"x-upstream-request-id": "req_1"})
 
 
+def test_a_request_id_in_an_error_is_no_more_than_a_header_can_carry() -> None:
+    body = {"type": "error", "error": {"type": "api_error", "message": "Why"}, "request_id": "a\0" + "b" * 100_000}
+    with pytest.raises(LLMError) as within:
+        anthropic.response(orjson.dumps(body), Context(), 1, "r1")
+    for error in (anthropic.error(400, {}, orjson.dumps(body)), within.value):
+        assert error.headers == {"x-upstream-request-id": "a" + "b" * 198}
+
+
 def test_a_prompt_that_is_too_long_is_told_apart() -> None:
     row = next(row for row in ROWS if "too long" in row["response"]["body_text"])
     error = anthropic.error(400, {}, bytes_of(row))

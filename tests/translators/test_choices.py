@@ -66,6 +66,12 @@ def test_streams_are_interleaved(asked: bool) -> None:
     assert [chunk["usage"]["prompt_tokens"] for chunk in last] == [several.usage.prompt_tokens] * asked
 
 
+def test_half_an_emoji_does_no_harm() -> None:
+    frame = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":null}]}\n\n'
+    (made,) = choices.Decoder([], Context(), 1, "r", ()).framed(1, [frame])
+    assert json.loads(made[5:])["choices"][0] == {"index": 1, "delta": {"content": "\ufffd"}, "finish_reason": None}
+
+
 def test_an_answer_that_is_not_at_its_end_is_an_error() -> None:
     several = decoder()
     fed(several, 0)

@@ -103,5 +103,12 @@ def test_a_stream_that_is_cut_ends_like_one_at_its_limit_even_before_its_first_f
         "Half",
         "length",
     )
+    for text, id in (
+        ("\\ud83d", "chatcmpl-1"),
+        ("\\x", ""),
+    ):  # half an emoji, as a host in JavaScript sends it; no JSON
+        frame = said[0].replace(b"Hal", text.encode())
+        last, _ = chunks(completion.cut_short(frame, USED, {"ended_by": "budget"}))
+        assert (last.id, last.choices[0].finish_reason) == (id, "length")
     last, usage = chunks(completion.cut_short(b"", USED, {"ended_by": "key_gone"}))
     assert (last.choices[0].finish_reason, usage.choices) == ("length", [])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from translators.errors import POLICY, LLMError, of_status, retry_after_s, unexplained
+from translators.errors import POLICY, LLMError, of_status, request_id_header, retry_after_s, unexplained
 
 
 @pytest.mark.parametrize("kind", POLICY)
@@ -58,6 +58,14 @@ def test_over_budget_is_told_apart_from_too_fast() -> None:
 def test_retry_after_is_seconds_or_nothing(value: str | None, seconds: float | None) -> None:
     assert retry_after_s(value) == seconds
     assert retry_after_s("Fri, 20 Nov 2026 15:00:00 GMT") is None
+
+
+def test_a_providers_id_of_a_request_is_short_and_can_stand_in_a_header() -> None:
+    assert request_id_header("req_1") == {"x-upstream-request-id": "req_1"}
+    assert request_id_header("a\r\nx-evil: 1\0b") == {"x-upstream-request-id": "ax-evil: 1b"}
+    assert request_id_header("r" * 100_000) == {"x-upstream-request-id": "r" * 200}
+    for none in (None, "", "\0", 7, {"a": 1}):
+        assert request_id_header(none) == {}
 
 
 def test_a_body_without_a_message_is_told_by_its_looks() -> None:

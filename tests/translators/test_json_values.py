@@ -1,9 +1,10 @@
 """JSON of any kind, read without a surprise."""
 
+import orjson
 import pytest
 
 from translators.errors import LLMError
-from translators.json_values import Json, answer_of, encoded, event_of, object_of, objects_of, parsed
+from translators.json_values import Json, answer_of, encoded, event_of, object_of, objects_of, parsed, piece_of
 
 
 def test_members_of_another_type_are_nothing() -> None:
@@ -26,6 +27,24 @@ def test_what_a_provider_sent_is_its_own_fault() -> None:
         with pytest.raises(LLMError, match="not valid JSON") as caught:
             read(b"<html>")
         assert caught.value.kind == "bad_upstream"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\uDE00 a", "\ufffd a"),
+        (r"\ud83d\ude00\ud83d", "\U0001f600\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\\ud83d \" \ude00", '\\ud83d " \ufffd'),
+        (r"\u00e9\ud83d", "\xe9\ufffd"),
+    ],
+)
+def test_half_a_character_at_the_edge_of_a_piece_is_no_fault(written: str, read: str) -> None:
+    assert piece_of(f'"{written}"'.encode()) == read
+    for wrong in (written + r"\x", written + "\t", written + r"\ud8"):
+        with pytest.raises(orjson.JSONDecodeError):
+            piece_of(f'"{wrong}"'.encode())
 
 
 def test_what_is_too_deep_to_be_written_is_the_callers() -> None:

@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import (
     ChatCompletion,
@@ -265,6 +265,85 @@ def test_output_is_counted_for_an_estimate() -> None:
     assert decoder.output_bytes == 4 + 5 + 7 + 8
 
 
+_LONG = "x" * 1000
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        [{"delta": {"content": "b", "tool_calls": [{"index": 0, "function": {"arguments": _LONG}}]}}],
+        [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": _LONG}}], "content": "b"}}],
+        [{"delta": {"content": "b", "reasoning_content": _LONG}}],
+        [piece("b"), piece(_LONG)],
+        [piece("b"), piece(_LONG, index=1)],
+    ],
+)
+def test_what_a_frame_says_beside_its_text_is_counted_too(beside: list[dict[str, Any]]) -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    for told in (frame(piece("a")), frame(*beside), frame(*beside), frame(piece("c"))):
+        assert decoder.feed(told) == [told]
+    assert decoder.output_bytes == 1 + 1001 + 1001 + 1
+
+
+def test_a_choice_that_begins_beside_a_text_has_to_end_too() -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    for told in (frame(piece("a")), frame(piece("b"), piece("c", index=1)), frame(piece(None, "stop"))):
+        decoder.feed(told)
+    with pytest.raises(LLMError, match="broke off"):
+        decoder.close()
+
+
+def test_usage_behind_usage_that_is_null_is_read() -> None:
+    usage = {"prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10}
+    decoder = openai.Decoder(Context(), 0, "r")
+    decoder.feed(frame(piece("a"), usage=None))
+    decoder.feed(frame(piece("b"), usage=None, x_groq={"usage": usage}))
+    assert (decoder.usage.prompt_tokens, decoder.usage.completion_tokens) == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"), [("\\u4f60\\u597d", 6), ("\\ud83d\\ude00", 4), ('\\"\\n\\\\', 3), ("你好", 6), ("\\/", 1)]
+)
+def test_a_text_is_as_long_as_what_it_says_however_it_is_written(written: str, size: int) -> None:
+    said = frame(piece("TEXT")).replace(b"TEXT", written.encode())
+    for pieces in ([said], [said] * 4, [said * 4]):
+        decoder = openai.Decoder(Context(), 0, "r")
+        for data in pieces:
+            decoder.feed(data)
+        assert decoder.output_bytes == size * sum(data.count(said) for data in pieces)
+
+
+def written(text: str) -> bytes:
+    return frame(piece("TEXT")).replace(b"TEXT", text.encode())
+
+
+def test_half_an_emoji_is_relayed_as_it_is_wherever_it_stands() -> None:
+    halves = [written(text) for text in (r"\ud83d", r"\ude00", "a", r"b\ud83d", r"\ude00c")]
+    stream = b"".join(halves) + frame(piece(None, "stop"))
+    for size in (1, 7, len(halves[0]), len(stream)):
+        decoder = openai.Decoder(Context(), 0, "r")
+        frames = [out for at in range(0, len(stream), size) for out in decoder.feed(stream[at : at + size])]
+        assert b"".join(frames + decoder.close()) == stream
+        assert decoder.output_bytes == 3 + 3 + 1 + 4 + 4
+
+
+def test_an_error_with_half_an_emoji_in_its_message_can_be_told() -> None:
+    with pytest.raises(LLMError) as caught:
+        openai.Decoder(Context(), 0, "r").feed(b'data: {"error":{"message":"no \\ud83d"}}\n\n')
+    assert json.dumps(caught.value.body(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("text", [r"\x", r"\u12", r"a\ud83d\x", "\\\t", "\\\\\t"])
+@pytest.mark.parametrize("before", [[], ["a"], ["a", "b"], [r"\n", r"\n"]])
+def test_a_text_that_no_client_could_read_is_not_relayed(text: str, before: list[str]) -> None:
+    told = [written(each) for each in (*before, text)]
+    for pieces in (told, [b"".join(told)]):
+        decoder = openai.Decoder(Context(), 0, "r")
+        with pytest.raises(LLMError, match="cannot be read"):
+            assert [out for data in pieces for out in decoder.feed(data)] == told[:-1]
+            decoder.close()
+
+
 def test_text_that_looks_like_the_protocol_is_only_text() -> None:
     said = 'event: error "error" {"finish_reason":"stop","usage":{"prompt_tokens":9}} \u2028 data: [DONE]'
     stream = frame(piece("x")) + frame(piece(said)) + frame(piece(None, "stop"))
@@ -350,6 +429,39 @@ def test_an_error_in_a_stream_is_raised_after_what_came_before_it(
         assert decoder.usage.cost_usd == "0.0001013"
 
 
+_USED = frame(usage={"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16})
+_BROKE = frame(error={"message": "broke"})
+
+
+@pytest.mark.parametrize(
+    ("told", "used"),
+    [
+        ([frame(piece("a")), b'data: {"error":{"message":"broke"}}\n\n', _USED], 9),
+        ([frame(piece("a")), _BROKE, _USED], 9),
+        ([frame(piece("a")), _BROKE, frame(piece("b")), _USED, _USED.replace(b"9", b"8")], 9),
+        ([frame(piece("a")), _BROKE, b"data: [DONE]\n\n", _USED], 0),
+        ([frame(piece("a")), frame(error={"message": "broke"}, usage={"completion_tokens": 5}), _USED], 5),
+        ([_BROKE, _USED], 0),  # of what was never begun nothing is billed, and another may answer at once
+        ([frame(piece("", "error") | {"error": {"message": "broke"}}), _USED], 9),
+    ],
+)
+def test_usage_behind_an_error_is_read_however_the_bytes_are_cut(told: list[bytes], used: int) -> None:
+    stream = b"".join(told)
+    for pieces in (told, [stream], [stream[at : at + 7] for at in range(0, len(stream), 7)]):
+        decoder, frames = openai.Decoder(Context(), 0, "r"), list[bytes]()
+        with pytest.raises(LLMError, match="broke"):
+            for data in pieces:
+                frames += decoder.feed(data)
+            decoder.close()
+        assert frames == told[:1] * (frame(piece("a")) in told)
+        assert decoder.usage.completion_tokens == used
+
+
+def test_an_error_before_any_content_is_raised_at_once() -> None:
+    with pytest.raises(LLMError, match="broke"):
+        openai.Decoder(Context(), 0, "r").feed(_BROKE)
+
+
 PADDED: dict[str, Any] = {"usage": None, "obfuscation": "aB3"}
 TEXTS = ("a", "", 'said "so" \\', "\\", "line\nand line", "é", '"error"', ', "usage":{}')
 VARIED = [
@@ -361,6 +473,9 @@ VARIED = [
     frame(piece("e"), **PADDED).replace(b"\n\n", b"\r\n\r\n"),
     frame(piece("f"), **PADDED).replace(b'"f"', b'"f","tool_calls":null'),
     frame(piece("g", index=1), **PADDED),
+    frame(piece("j"), piece("k", index=1), **PADDED),
+    frame({"index": 0, "delta": {"content": "l", "reasoning_content": "mm"}, "finish_reason": None}, **PADDED),
+    frame(piece("n"), usage=None, x_groq={"usage": {"prompt_tokens": 4, "completion_tokens": 6}}),
     frame(piece("h")),
     frame(piece("i", "stop"), **PADDED),
     frame(error={"message": "broke"}),
@@ -380,7 +495,7 @@ def _alike(draw: st.DrawFn) -> bytes:
         return told
     at = draw(st.integers(0, len(told)))
     other = draw(
-        st.sampled_from([b"", b'"', b"\\", b'\\"', b"\n", b"\r", b"\xff", b"\0", b"}\n\n", b"7", b'","usage":{}'])
+        st.sampled_from([b"", b'"', b"\\", b'\\"', b"\n", b"\r", b"}\n\n", b"7", b'","usage":{}', b'","refusal":"no'])
     )
     return told[:at] + other + told[at + draw(st.integers(0, 2)) :]
 
@@ -390,24 +505,30 @@ def _alike(draw: st.DrawFn) -> bytes:
 def test_frames_of_text_are_told_at_a_glance_and_never_wrongly(told: list[bytes], cuts: list[int]) -> None:
     told = [frame(piece("begun"), **PADDED), *told]
     stream = b"".join(told)
+    assume(_is_utf8(stream))  # what is none is not seen at a glance
     ends = {*accumulate(map(len, told)), *(cut for cut in cuts if cut < len(stream)), 0}  # mostly an event each
     for edges in (ends, ends - {len(told[0])} | {len(stream)}):
         pieces = [stream[start:end] for start, end in pairwise(sorted(edges))]
         assert _heard(openai.Decoder, pieces) == _heard(_Parses, pieces)
 
 
+def _is_utf8(data: bytes) -> bool:
+    return "\ufffd" not in data.decode(errors="replace")
+
+
 @given(st.lists(st.sampled_from(VARIED), max_size=12))
 def test_frames_that_come_one_by_one_are_read_as_any(told: list[bytes]) -> None:
     told = [frame(piece("begun"), **PADDED), *told]
-    by_bytes = [bytes([byte]) for byte in b"".join(told)]
-    assert _heard(openai.Decoder, told) == _heard(openai.Decoder, by_bytes)
+    stream = b"".join(told)
+    by_bytes = [bytes([byte]) for byte in stream]
+    assert _heard(openai.Decoder, told) == _heard(openai.Decoder, by_bytes) == _heard(openai.Decoder, [stream])
 
 
 _PIECE = frame(piece("a"), **PADDED)
 _ALIKE = [
     *(
         _PIECE.replace(b'"a"', b'"a' + other + b'"')
-        for other in (b"\n", b"\r", b"\\", b"\\\\", b'\\"', b'","x":"', b"\xff")
+        for other in (b"\n", b"\r", b"\\", b"\\\\", b'\\"', b'\\"b', b'","x":"', b'","refusal":"no')
     ),
     *(_PIECE.replace(b"aB3", other) for other in (b"", b"a b", b"a\n", b"a\r\n", b"a\\", b'a\\"b', b'a","x":"y')),
     *(_PIECE[: _PIECE.index(b"aB3") + size] for size in (0, 3, 4, 5, 6)),
@@ -431,10 +552,10 @@ def test_a_frame_that_only_looks_like_one_of_text(alike: bytes, together: int) -
 
 
 class _Parses(openai.Decoder):
-    """Tells no frame by the one before it."""
+    """Tells no frame by those before it."""
 
-    def _is_more_text(self, rest: bytes) -> bool:
-        return False
+    def _learn(self, choice: Any, said_bytes: int, frame: bytes) -> None:
+        pass
 
 
 def _heard(make: type[openai.Decoder], pieces: list[bytes]) -> tuple[bytes, str, Usage, int]:
