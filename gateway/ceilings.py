@@ -70,8 +70,9 @@ def quotes(
 ) -> tuple[Quote, ...]:
     """One quote per target. Those without a price are left out, unless the policy allows them.
 
-    `plain`: `chat` is `text_alone`. `at_s`: when it begins, Unix seconds. Raises LLMError("unpriced_model") when none is
-    left.
+    `plain`: `chat` is `text_alone`. `at_s`: when it begins, Unix seconds.
+
+    Raises LLMError("unpriced_model") when none is left.
     """
     found: list[Quote] = []
     missing = ""
