@@ -45,7 +45,10 @@ class Funds:
         self._wish = wish = Wish(
             course.request_id, parties, names, ceiling, self._again, line, partial(prepare, course)
         )
-        self.hold = hold = await gateway.ledger.reserve(wish)
+        try:
+            self.hold = hold = await gateway.ledger.reserve(wish)
+        finally:
+            self._wish = None  # which leads back here: a circle would be left to the garbage collector
         if hold.offline:  # nothing is held, since nothing bounds it: its answer may be of any length
             self._grows = False
             return hold
