@@ -7,29 +7,50 @@ Read against uvicorn 0.54, protocols/http/httptools_impl.py.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import httptools
 import orjson
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from translators.errors import LLMError
 
 MAX_HEAD_BYTES = 64 * 1024  # and as much as one read brings
+MOST_UNLIKE = 3  # heads of a connection: then it is not worth while to keep the next
 MOST_WAITING = 16  # requests behind one that is being answered; hardly any client sends a second
 UNREAD_S = 60.0  # that a caller may leave all of what was written unread, as nginx's send_timeout
 BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 GONE: Message = {"type": "http.disconnect"}
 
 
+_LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,9})\r\n", re.IGNORECASE)
+
+
+class Head(NamedTuple):
+    """A request's head in which nothing but the body's length differs from that of the next, as from an SDK."""
+
+    before: bytes  # the length
+    after: bytes
+    scope: dict[str, Any]
+    headers: list[tuple[bytes, bytes]]
+    fields: dict[bytes, bytes]
+    place: int  # of the length among the headers
+
+
 class Connection(HttpToolsProtocol):
-    """One caller's connection. There are no WebSockets here."""
+    """One caller's connection. There are no WebSockets here.
+
+    A head that is the last one's, byte for byte but for the length, is not parsed again: that is half of what a request
+    with twenty headers costs until it begins.
+    """
 
     cycle: "Exchange"  # whose body comes, or came last
 
@@ -41,6 +62,10 @@ class Connection(HttpToolsProtocol):
         self._asgi: Any = {"version": self.asgi_version, "spec_version": "2.3"}
         self._moved = True  # the last bytes were of a body, or ended a head
         self._dry_bytes = 0  # that did not
+        self._clear = True  # the parser is between two requests
+        self._head: Head | None = None  # of the last one
+        self._unlike = 0  # heads that were not like it, one after another
+        self._left = 0  # bytes to come of a body whose head the parser did not see
         self._timer: asyncio.TimerHandle | None = None  # seldom moved: it looks at its end whether it is still idle
         self._unread: asyncio.TimerHandle | None = None  # while the caller does not read
         self._rest()
@@ -50,7 +75,13 @@ class Connection(HttpToolsProtocol):
 
         httptools 0.9 skips such a request's body (parser.pyx, cb_on_headers_complete).
         """
-        self._moved, size = False, len(data)
+        if self._left:
+            self._go_on(data)
+            return
+        clear, before = self._clear and self._running is None, self.cycle
+        if clear and self._head is not None and self._again(self._head, data):
+            return
+        self._moved, size, whole = False, len(data), data
         while True:
             try:
                 self.parser.feed_data(data)
@@ -67,8 +98,61 @@ class Connection(HttpToolsProtocol):
             return
         if not self._moved:
             self._linger(size)
-        elif self._dry_bytes:
-            self._dry_bytes = 0
+            return
+        self._dry_bytes = 0
+        if clear and self._unlike < MOST_UNLIKE and self.cycle is not before and not self._waiting:
+            self._learn(whole)
+
+    def _learn(self, data: bytes) -> None:
+        """Keep the head that `data` begins with, if another may be like it."""
+        exchange, end = self.cycle, data.find(b"\r\n\r\n") + 4
+        length = _LENGTH.search(data, 0, end)
+        names = [name for name, _ in exchange.headers]
+        self._head, self._unlike = None, self._unlike + 1
+        if (
+            length is not None
+            and names.count(b"content-length") == 1
+            and not {b"transfer-encoding", b"expect", b"upgrade"}.intersection(names)
+            and exchange.keep_alive
+        ):
+            before, after, place = data[: length.start(1)], data[length.end(1) : end], names.index(b"content-length")
+            self._head = Head(before, after, dict(exchange.scope), exchange.headers, dict(exchange.fields), place)
+
+    def _again(self, head: Head, data: bytes) -> bool:
+        """Whether `data` is a request with this head, and no more than that: then it begins."""
+        before, after, scope, headers, fields, place = head
+        if not data.startswith(before):
+            return False
+        begin = len(before)
+        end = data.find(b"\r", begin, begin + 10)
+        length = data[begin:end]
+        if end < 0 or not length.isdigit() or not data.startswith(after, end):
+            return False
+        body = data[end + len(after) :]
+        if (left := int(length) - len(body)) < 0:
+            return False
+        headers = headers.copy()
+        headers[place] = b"content-length", length
+        self.scope = {**scope, "headers": headers, "state": self.app_state.copy()}  # type: ignore[typeddict-item]
+        self._idle_until, self._dry_bytes, self._unlike, self._left = 0.0, 0, 0, left
+        self.cycle = exchange = Exchange(self, self.scope, {**fields, b"content-length": length}, True, False)
+        if body:
+            exchange.take(body)
+        if not left:
+            exchange.more_body = False
+            exchange.set()
+        self._begin(exchange)
+        return True
+
+    def _go_on(self, data: bytes) -> None:
+        """More of a body whose head the parser did not see."""
+        body, more = data[: self._left], data[self._left :]
+        self._left -= len(body)
+        self.cycle.take(body)
+        if not self._left:
+            self._taken()
+        if more:
+            self.data_received(more)
 
     def _linger(self, size: int) -> None:
         """A head, a trailer or what a chunk is called goes on: for so long, and no longer."""
@@ -134,7 +218,7 @@ class Connection(HttpToolsProtocol):
     # --- httptools' side
     def on_message_begin(self) -> None:
         """Another request."""
-        self.url, self.headers = b"", []
+        self.url, self.headers, self._clear = b"", [], False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of its head."""
@@ -172,7 +256,7 @@ class Connection(HttpToolsProtocol):
         modern = version != "1.0"
         keeps = modern and parser.should_keep_alive()
         expects = modern and b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
-        exchange = Exchange(self, self.scope, fields, keeps, expects)  # type: ignore[arg-type]  # as above
+        exchange = Exchange(self, self.scope, fields, keeps, expects)
         if self._running is None:
             self.cycle = exchange
             self._begin(exchange)
@@ -192,9 +276,13 @@ class Connection(HttpToolsProtocol):
         """A request's body has come."""
         if self.parser.should_upgrade():
             return
-        self._moved = True
+        self._moved = self._clear = True
+        self._taken()
+
+    def _taken(self) -> None:
+        """A request is all there."""
         if self.cycle.response_complete:
-            self._rest()  # it was answered before it was all there
+            self._rest()  # it was answered before it was
         else:
             self.cycle.more_body = False
             self.cycle.set()
@@ -250,12 +338,13 @@ class Exchange(RequestResponseCycle):
     def __init__(
         self,
         connection: Connection,
-        scope: Scope,
+        scope: HTTPScope,
         fields: Mapping[bytes, bytes],
         keep_alive: bool,
         expect_100_continue: bool,
     ) -> None:
-        self.scope = scope  # type: ignore[assignment]  # Starlette's name for it
+        self.scope = scope
+        self.headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]  # ours are a list
         self.fields = fields  # the headers by name; of several of one name the last
         self.transport, self.flow = connection.transport, connection.flow
         self.keep_alive, self.waiting_for_100_continue = keep_alive, expect_100_continue

@@ -6,9 +6,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from gateway import http1
@@ -110,6 +113,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 while exchange_of(send).disconnected is False:  # type: ignore[union-attr]
                     await say(PIECE, more=True)
             HUNG_UP.set()
+        case "/seen":
+            seen = repr([scope["headers"], body]).encode()
+            await begin(content_length=str(len(seen)))
+            await say(seen)
         case "/headers":
             seen = repr([scope["headers"], exchange_of(send).fields]).encode()  # type: ignore[union-attr]
             await begin(content_length=str(len(seen)))
@@ -469,3 +476,73 @@ def test_an_older_client_is_answered_as_it_can_read(client: Client) -> None:
     status, headers = client.head()
     assert (status, headers["connection"]) == (200, "close") and "transfer-encoding" not in headers
     assert client.file.read() == b"onetwo"
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
+    """One as it stands on the wire, and the headers and the body that are to come of it."""
+    body = draw(st.binary(max_size=40))
+    lines = [(b"host", b"x"), (b"x-a", draw(st.sampled_from((b"1", b"2"))))]
+    length = (draw(st.sampled_from((b"content-length", b"Content-Length"))), b"%d" % len(body))
+    lines.insert(draw(st.integers(0, 2)), length)
+    head = b"".join(b"%b: %b\r\n" % line for line in lines)
+    seen = [(name.lower(), value) for name, value in lines]
+    return b"POST /seen HTTP/1.1\r\n%b\r\n%b" % (head, body), seen, body
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(requests(), min_size=1, max_size=5).flatmap(lambda made: st.permutations(made * 2)),
+    st.lists(st.integers(0, 2000), max_size=6),
+    st.booleans(),
+)
+def test_a_head_that_is_like_the_last_one_is_read_as_the_first_was(
+    port: int, sent: list[tuple[bytes, list[tuple[bytes, bytes]], bytes]], cuts: list[int], in_turn: bool
+) -> None:
+    client = Client(port)
+    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    expected = [(200, repr([headers, body]).encode()) for _, headers, body in sent]
+    if in_turn:  # each when the one before it is answered, as clients do
+        got = []
+        for wire, _, _ in sent:
+            for piece in _cut(wire, cuts):
+                client.socket.sendall(piece)
+                time.sleep(0.0005)
+            got.append(client.whole())
+    else:
+        for piece in _cut(b"".join(wire for wire, _, _ in sent), cuts):
+            client.socket.sendall(piece)
+            time.sleep(0.0005)
+        got = [client.whole() for _ in sent]
+    client.socket.close()
+    assert got == expected
+
+
+def _cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({cut % len(data) for cut in cuts} | {0, len(data)})
+    return [data[begin:end] for begin, end in pairwise(places)]
+
+
+@pytest.mark.parametrize(
+    "length", [b"+2", b" 2", b"2 ", b"2, 2", b"0x2", b"-2", b"2\r\ncontent-length: 2", b"99999999999"]
+)
+def test_a_length_that_is_none_is_refused_behind_a_good_one_too(client: Client, length: bytes) -> None:
+    good = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nok"
+    for _ in range(2):
+        client.socket.sendall(good)
+        assert client.whole() == (200, b"ok")
+    client.socket.sendall(good.replace(b"length: 2", b"length: " + length))
+    if length in (b" 2", b"2 "):  # blanks may stand around it (RFC 9110, section 5.5)
+        assert client.whole() == (200, b"ok")
+    elif length != b"99999999999":
+        assert client.head()[0] == 400
+
+
+def test_a_body_behind_a_known_head_may_come_late_and_its_answer_early(client: Client) -> None:
+    head = b"POST /at-once HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
+    for _ in range(3):
+        client.socket.sendall(head)
+        assert client.whole() == (200, b"ok")
+        client.socket.sendall(b"late")
+    client.send("GET /whole")
+    assert client.whole() == (200, b"whole")
