@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gateway.alerts import Alerts
 from gateway.deadlines import Deadlines
+from gateway.ledger.journal import bill_of
 from gateway.ledger.lines import Lines
 from gateway.ledger.parties import Dues, Names, Parties, counters
 from gateway.ledger.refusals import Told, refusal
@@ -319,10 +320,9 @@ class Ledger:
 
     async def _give_back(self, step: Promise[Granted | Refused], ask: Ask) -> None:
         """A store that is out of reach gives it back itself when the lease is over."""
-        key = next(standing.id for standing in ask.standings if standing.kind == "key")
         try:
             if isinstance(await step, Granted):
-                await self.settle_once(Bill(ask.request_id, key, None, ask.counters, 0, ending="hung_up"))
+                await self.settle_once(_abandoned(ask))
         except StoreDown:
             pass
 
@@ -332,6 +332,19 @@ class Ledger:
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
         return leaving
+
+
+def _abandoned(ask: Ask) -> Bill:
+    """The bill of a request whose caller went before it was sent: whose it was stands in its line."""
+    whose = bill_of(ask.line, ask.request_id)
+    return Bill(
+        *(ask.request_id, whose["key_id"], whose["team_id"], ask.counters, 0),
+        model=whose["model"],
+        ending="hung_up",
+        key_alias=whose["key_alias"],
+        end_user=whose["end_user"],
+        tags=tuple(whose["tags"]),
+    )
 
 
 def _give_up(step: Promise[Settled]) -> None:

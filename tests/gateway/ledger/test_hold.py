@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +12,7 @@ import pytest
 from gateway.alerts import Alerts
 from gateway.deadlines import Deadlines
 from gateway.ledger.hold import Ceiling, Hold, Ledger, Wish
+from gateway.ledger.journal import bill_of, line
 from gateway.ledger.parties import Parties, Party, names_of
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import (
@@ -223,6 +224,24 @@ async def test_a_caller_who_goes_while_the_store_is_at_it_leaves_nothing_held(de
     await gone("r3", lambda: asyncio.sleep(0.1))  # within the line
     await ledger.settle(bill(kept, 10))
     assert (await desk.hold(ledger, "r4")).nanousd == 600
+
+
+async def test_a_request_whose_caller_went_before_it_was_sent_stands_in_the_journal_with_whose_it_was(
+    desk: Desk,
+) -> None:
+    ledger = desk.ledger(0)
+    counters = desk.parties(desk.key).dues(names_of("small"), time.time()).counters
+    whose = Bill("r1", "key_1", "team_1", counters, 0, model="small", key_alias="app", end_user="ann", tags=("eu",))
+    lost = line(replace(whose, ending="lost", estimated=True))
+    wish = Wish("r1", desk.parties(desk.key), names_of("small"), lambda _: TIGHT, desk.reread, lost)
+    asking = asyncio.ensure_future(ledger.reserve(wish))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await ledger.close()
+    (entry,) = await desk.store.journal(0, float("inf"))
+    assert entry.bill == bill_of(line(replace(whose, ending="hung_up")), "r1")
 
 
 class Failing:
