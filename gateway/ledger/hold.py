@@ -30,6 +30,7 @@ from gateway.ledger.store import (
     Store,
     StoreDown,
 )
+from gateway.telemetry import unsettled
 from translators.errors import LLMError
 
 PRESSED = 0.8  # of its patience left: then a request makes do with less than it would like to begin with
@@ -241,11 +242,12 @@ class Ledger:
         """Have the bill taken: by the store, which gives back the rest of the hold, or else by the spool; at once by
         the spool where the request was let through without the store.
 
-        Goes on when the request is cancelled. Raises StoreDown when neither takes it.
+        Goes on when the request is cancelled. Raises StoreDown when neither takes it; to who was cancelled it cannot,
+        and the bill is in the log.
         """
         self.live.pop(bill.request_id, None)
         if offline:
-            return await asyncio.shield(self._leave(self._spooled(bill)))
+            return await self._outlasting(self._spooled(bill), bill)
         deadline_s = time.monotonic() + SETTLE_S
         try:
             step = self._store.settle(bill)
@@ -255,10 +257,10 @@ class Ledger:
             finally:
                 call_off()
         except asyncio.CancelledError:
-            self._leave(self._finish(step, bill, deadline_s))
+            self._leave(self._finish(step, bill, deadline_s)).add_done_callback(partial(_told_if_lost, bill))
             raise
         except StoreDown:
-            return await asyncio.shield(self._leave(self._insist(bill, deadline_s)))
+            return await self._outlasting(self._insist(bill, deadline_s), bill)
 
     async def close(self) -> None:
         """Wait for what is still being given back, or billed."""
@@ -278,12 +280,21 @@ class Ledger:
         """Take the store's time over."""
         self._skew_s = store_s - self._now()
 
-    async def _finish(self, step: Promise[Settled], bill: Bill, deadline_s: float) -> None:
+    async def _outlasting(self, rest: Coroutine[Any, Any, Settled], bill: Bill) -> Settled:
+        """What `rest` comes to, which goes on when its caller is cancelled."""
+        going = self._leave(rest)
+        try:
+            return await asyncio.shield(going)
+        except asyncio.CancelledError:
+            going.add_done_callback(partial(_told_if_lost, bill))
+            raise
+
+    async def _finish(self, step: Promise[Settled], bill: Bill, deadline_s: float) -> Settled:
         """The rest of a settle whose caller is gone."""
         try:
-            self._taken(bill, await step)
+            return self._taken(bill, await step)
         except StoreDown:
-            await self._insist(bill, deadline_s)
+            return await self._insist(bill, deadline_s)
 
     async def _insist(self, bill: Bill, deadline_s: float) -> Settled:
         """What the store did not take at once: some more tries, and then the spool."""
@@ -332,6 +343,12 @@ class Ledger:
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
         return leaving
+
+
+def _told_if_lost(bill: Bill, rest: asyncio.Task[Settled]) -> None:
+    """Nobody else hears that it was not taken."""
+    if rest.cancelled() or rest.exception() is not None:
+        unsettled(bill)
 
 
 def _abandoned(ask: Ask) -> Bill:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -364,6 +365,34 @@ async def test_a_bill_whose_caller_is_cancelled_between_two_tries_is_waited_for(
         await settling
     await ledger.close()
     assert desk.spool.pending() == 1
+
+
+@pytest.mark.parametrize("under_way", ["the settle", "a pause between two", "the spooling"])
+async def test_a_bill_that_neither_takes_is_in_the_log_when_its_caller_is_cancelled_meanwhile(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, under_way: str
+) -> None:
+    def settle(bill: Bill) -> Promise[Settled]:
+        promise: Promise[Settled] = Promise()
+        fail = partial(promise.set_exception, StoreDown("gone"))
+        promise.get_loop().call_later(0.03 if under_way == "the settle" else 0, fail)
+        return promise
+
+    async def full(_: Bill) -> None:
+        await asyncio.sleep(0.03)
+        raise SpoolFailed("no space is left")
+
+    ledger = desk.ledger(0)
+    held = await desk.hold(ledger, "r1")
+    monkeypatch.setattr(desk.store, "settle", settle)
+    monkeypatch.setattr(desk.spool, "add", full)
+    settling = asyncio.ensure_future(ledger.settle(bill(held, 250), offline=under_way == "the spooling"))
+    await asyncio.sleep(0.01)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    await ledger.close()
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "headgate"]
+    assert '"request_id":"r1"' in told and '"cost_nanousd":250' in told
 
 
 async def test_a_bill_on_its_way_to_the_spool_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
