@@ -1,7 +1,8 @@
 """The bearer token → a virtual key. Tokens are looked up by their hash; found ones are cached for a moment.
 
 The cache may be stale because every reserve checks the key's and the team's version in the store: what an admin changes
-or revokes holds at once, on every worker. Where nothing is reserved, ask for a `fresh` look.
+or revokes holds at once, on every worker. Where nothing is reserved, ask for a `fresh` look. A key that is about to be
+refused by the cache is looked up again, once a second: it may have been extended.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from gateway.ledger.store import Holder, Record, Store, StoreDown
 from translators.errors import LLMError
 
 CACHE_S = 30.0
+REFUSED_S = 1.0  # between looks at a key that is refused
 MAX_CACHED = 10_000
 # where the SDKs of OpenAI, Anthropic, Azure and Google put a key (DESIGN.md, section 5)
 _HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
@@ -53,20 +55,30 @@ class Keys:
         name = digest(token)
         until, holder, good_until_s = self._cached.get(name, (0.0, None, 0.0))
         if holder is None or fresh or until < time.monotonic():
-            try:
-                holder = await self._store.holder(name)
-            except StoreDown:
-                if holder is None or fresh or until - CACHE_S + self._offline_key_s < time.monotonic():
-                    raise
-                _check(holder)
-                return holder
+            return await self._looked_up(token, name, fresh=fresh)
+        if time.time() >= good_until_s:
+            ended = (holder.token_expires or inf) <= time.time()  # which is for good: all else an admin can put off
+            if not ended and until - CACHE_S + REFUSED_S < time.monotonic():
+                return await self._looked_up(token, name)
+            _check(holder)
+        return holder
+
+    async def _looked_up(self, token: str, name: str, *, fresh: bool = False) -> Holder:
+        """As the store knows it, or, while that is away and unless it must be `fresh`, as it was known."""
+        until, known, _ = self._cached.get(name, (0.0, None, 0.0))
+        try:
+            holder = await self._store.holder(name)
+        except StoreDown:
+            believed_s = max(CACHE_S, self._offline_key_s)
+            if known is None or fresh or until - CACHE_S + believed_s < time.monotonic():
+                raise
+            holder = known
+        else:
             if holder is None:
                 self._cached.pop(name, None)
                 raise LLMError("authentication", f"The API key {masked(token)} is not known here")
-            good_until_s = _good_until_s(holder)
-            keep(self._cached, name, (time.monotonic() + CACHE_S, holder, good_until_s), MAX_CACHED)
-        if time.time() >= good_until_s:
-            _check(holder)
+            keep(self._cached, name, (time.monotonic() + CACHE_S, holder, _good_until_s(holder)), MAX_CACHED)
+        _check(holder)
         return holder
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gateway.alerts import Alerts
 from gateway.deadlines import Deadlines
+from gateway.ledger.journal import bill_of
 from gateway.ledger.lines import Lines
 from gateway.ledger.parties import Dues, Names, Parties, counters
 from gateway.ledger.refusals import Told, refusal
@@ -28,6 +29,7 @@ from gateway.ledger.store import (
     Store,
     StoreDown,
 )
+from gateway.telemetry import unsettled
 from translators.errors import LLMError
 
 PRESSED = 0.8  # of its patience left: then a request makes do with less than it would like to begin with
@@ -228,11 +230,12 @@ class Ledger:
         """Have the bill taken: by the store, which gives back the rest of the hold, or else by the spool; at once by
         the spool where the request was let through without the store.
 
-        Goes on when the request is cancelled. Raises StoreDown when neither takes it.
+        Goes on when the request is cancelled. Raises StoreDown when neither takes it; to who was cancelled it cannot,
+        and the bill is in the log.
         """
         self.live.pop(bill.request_id, None)
         if offline:
-            return await asyncio.shield(self._leave(self._spooled(bill)))
+            return await self._outlasting(self._spooled(bill), bill)
         deadline_s = time.monotonic() + SETTLE_S
         try:
             step = self._store.settle(bill)
@@ -242,10 +245,10 @@ class Ledger:
             finally:
                 call_off()
         except asyncio.CancelledError:
-            self._leave(self._finish(step, bill, deadline_s))
+            self._leave(self._finish(step, bill, deadline_s)).add_done_callback(partial(_told_if_lost, bill))
             raise
         except StoreDown:
-            return await asyncio.shield(self._leave(self._insist(bill, deadline_s)))
+            return await self._outlasting(self._insist(bill, deadline_s), bill)
 
     async def close(self) -> None:
         """Wait for what is still being given back, or billed."""
@@ -265,12 +268,21 @@ class Ledger:
         """Take the store's time over."""
         self._skew_s = store_s - self._now()
 
-    async def _finish(self, step: Promise[Settled], bill: Bill, deadline_s: float) -> None:
+    async def _outlasting(self, rest: Coroutine[Any, Any, Settled], bill: Bill) -> Settled:
+        """What `rest` comes to, which goes on when its caller is cancelled."""
+        going = self._leave(rest)
+        try:
+            return await asyncio.shield(going)
+        except asyncio.CancelledError:
+            going.add_done_callback(partial(_told_if_lost, bill))
+            raise
+
+    async def _finish(self, step: Promise[Settled], bill: Bill, deadline_s: float) -> Settled:
         """The rest of a settle whose caller is gone."""
         try:
-            self._taken(bill, await step)
+            return self._taken(bill, await step)
         except StoreDown:
-            await self._insist(bill, deadline_s)
+            return await self._insist(bill, deadline_s)
 
     async def _insist(self, bill: Bill, deadline_s: float) -> Settled:
         """What the store did not take at once: some more tries, and then the spool."""
@@ -307,10 +319,9 @@ class Ledger:
 
     async def _give_back(self, step: Promise[Granted | Refused], ask: Ask) -> None:
         """A store that is out of reach gives it back itself when the lease is over."""
-        key = next(standing.id for standing in ask.standings if standing.kind == "key")
         try:
             if isinstance(await step, Granted):
-                await self.settle_once(Bill(ask.request_id, key, None, ask.counters, 0, ending="hung_up"))
+                await self.settle_once(_abandoned(ask))
         except StoreDown:
             pass
 
@@ -320,6 +331,25 @@ class Ledger:
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
         return leaving
+
+
+def _told_if_lost(bill: Bill, rest: asyncio.Task[Settled]) -> None:
+    """Nobody else hears that it was not taken."""
+    if rest.cancelled() or rest.exception() is not None:
+        unsettled(bill)
+
+
+def _abandoned(ask: Ask) -> Bill:
+    """The bill of a request whose caller went before it was sent: whose it was stands in its line."""
+    whose = bill_of(ask.line, ask.request_id)
+    return Bill(
+        *(ask.request_id, whose["key_id"], whose["team_id"], ask.counters, 0),
+        model=whose["model"],
+        ending="hung_up",
+        key_alias=whose["key_alias"],
+        end_user=whose["end_user"],
+        tags=tuple(whose["tags"]),
+    )
 
 
 def _give_up(step: Promise[Settled]) -> None:

@@ -14,6 +14,7 @@ from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import Beat, Store, StoreDown
 
 BEATS_AT_ONCE = 32  # holds seen to in one go, half a millisecond: what comes meanwhile has its turn
+APART_S = 0.002  # between two goes while the first has no answer: all at once, they would be before whoever comes then
 REAPED = 100  # holds settled in one step, so that others have their turn
 # between looks for holds whose lease is over, and for bills in the spool; well below rules.PAUSE_S
 REAP_S = 1.0
@@ -22,6 +23,8 @@ LAST_S = 2.0  # for the spool, when the process ends
 MARGIN = 5  # a request is stopped when a fifth of its lease is left
 
 log = logging.getLogger("headgate")
+
+_Sent = dict[asyncio.Task[Sequence[str]], tuple[Sequence[Beat], float]]  # what was sent when
 
 
 class Pulse:
@@ -56,22 +59,42 @@ class Pulse:
         lease_s = self._ledger.lease_s
         live = dict(self._ledger.live)
         holds = list(live.values())
-        for at in range(0, len(holds), BEATS_AT_ONCE):
-            sent_s = self._now()
-            beats = [beat for hold in holds[at : at + BEATS_AT_ONCE] if (beat := _beat(hold, sent_s, lease_s))]
-            if not beats:
-                await asyncio.sleep(0)
-                continue
-            try:
-                async with asyncio.timeout(lease_s / MARGIN):
-                    gone = await self._store.renew(beats, lease_s)
-            except (StoreDown, TimeoutError):
-                break  # the next beat tries again; what cannot be renewed in time is stopped below
-            self._renewed(live, beats, gone, sent_s)
+        sent: _Sent = {}
+        try:
+            # none waits for long for another's answer: a store may be as slow as it is, and the holds any number
+            for at in range(0, len(holds), BEATS_AT_ONCE):
+                sent_s = self._now()
+                beats = [beat for hold in holds[at : at + BEATS_AT_ONCE] if (beat := _beat(hold, sent_s, lease_s))]
+                if not beats:
+                    await asyncio.sleep(0)
+                    continue
+                task = asyncio.create_task(self._store.renew(beats, lease_s))
+                sent[task] = beats, sent_s
+                await asyncio.wait((task,), timeout=APART_S)
+            await self._answered(live, sent.copy(), self._now() + lease_s / MARGIN)
+        finally:
+            for task in sent:
+                task.cancel()
+            await asyncio.gather(*sent, return_exceptions=True)
         late_s = self._now() - lease_s * (1 - 1 / MARGIN)
         for hold in holds:
             if hold.renewed_s < late_s:
                 _stop(hold)
+
+    async def _answered(self, live: Mapping[str, Hold], waiting: _Sent, until_s: float) -> None:
+        """See to the answers as they come, each in a go of its own."""
+        while waiting:
+            left_s = max(0.0, until_s - self._now())
+            done, _ = await asyncio.wait(waiting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                return  # the next beat tries again; what cannot be renewed in time is stopped
+            for task in done:
+                beats, sent_s = waiting.pop(task)
+                try:
+                    self._renewed(live, beats, task.result(), sent_s)
+                except StoreDown:
+                    continue  # the same
+                await asyncio.sleep(0)
 
     @staticmethod
     def _renewed(live: Mapping[str, Hold], beats: Sequence[Beat], gone: Sequence[str], sent_s: float) -> None:

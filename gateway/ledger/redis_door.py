@@ -94,12 +94,11 @@ class Door:
 
     def _done(self, line: Line, asked: tuple[Done, Any], outcome: list[Any] | Lost) -> None:
         line.since = None
+        if line.failed and not isinstance(outcome, Lost) and any(map(_elsewhere, outcome)):
+            outcome = line.over = Lost("another server is the one now", again=True)  # its reads are stale
         self._idle.insert(0 if line.over is None else len(self._idle), line)  # a pipeline meets what is over, and first
         done, of = asked
-        if isinstance(outcome, Lost) or (line.failed and any(map(_elsewhere, outcome))):
-            done(of, None)
-        else:
-            done(of, outcome)
+        done(of, None if isinstance(outcome, Lost) else outcome)
 
     async def close(self) -> None:
         await self._forget()

@@ -22,6 +22,10 @@ class Cable:
         user = self._server.netloc.rpartition("@")[0]
         return self._server._replace(netloc=f"{user}@127.0.0.1:{self.port}".lstrip("@")).geturl()
 
+    def lead_to(self, url: str) -> None:
+        """Whoever comes from here on is led there; who is here stays where they are."""
+        self._server = urlsplit(url)
+
     async def plug_in(self) -> None:
         self._listener = await asyncio.start_server(self._join, "127.0.0.1", self.port)
         self.port = self._listener.sockets[0].getsockname()[1]

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ import pytest
 from gateway.alerts import Alerts
 from gateway.deadlines import Deadlines
 from gateway.ledger.hold import Ceiling, Hold, Ledger, Wish
+from gateway.ledger.journal import bill_of, line
 from gateway.ledger.parties import Parties, Party, names_of
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import (
@@ -225,6 +227,24 @@ async def test_a_caller_who_goes_while_the_store_is_at_it_leaves_nothing_held(de
     assert (await desk.hold(ledger, "r4")).nanousd == 600
 
 
+async def test_a_request_whose_caller_went_before_it_was_sent_stands_in_the_journal_with_whose_it_was(
+    desk: Desk,
+) -> None:
+    ledger = desk.ledger(0)
+    counters = desk.parties(desk.key).dues(names_of("small"), time.time()).counters
+    whose = Bill("r1", "key_1", "team_1", counters, 0, model="small", key_alias="app", end_user="ann", tags=("eu",))
+    lost = line(replace(whose, ending="lost", estimated=True))
+    wish = Wish("r1", desk.parties(desk.key), names_of("small"), lambda _: TIGHT, desk.reread, lost)
+    asking = asyncio.ensure_future(ledger.reserve(wish))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await ledger.close()
+    (entry,) = await desk.store.journal(0, float("inf"))
+    assert entry.bill == bill_of(line(replace(whose, ending="hung_up")), "r1")
+
+
 class Failing:
     """A store that is out of reach for its next `failures` reserves and settles."""
 
@@ -345,6 +365,34 @@ async def test_a_bill_whose_caller_is_cancelled_between_two_tries_is_waited_for(
         await settling
     await ledger.close()
     assert desk.spool.pending() == 1
+
+
+@pytest.mark.parametrize("under_way", ["the settle", "a pause between two", "the spooling"])
+async def test_a_bill_that_neither_takes_is_in_the_log_when_its_caller_is_cancelled_meanwhile(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, under_way: str
+) -> None:
+    def settle(bill: Bill) -> Promise[Settled]:
+        promise: Promise[Settled] = Promise()
+        fail = partial(promise.set_exception, StoreDown("gone"))
+        promise.get_loop().call_later(0.03 if under_way == "the settle" else 0, fail)
+        return promise
+
+    async def full(_: Bill) -> None:
+        await asyncio.sleep(0.03)
+        raise SpoolFailed("no space is left")
+
+    ledger = desk.ledger(0)
+    held = await desk.hold(ledger, "r1")
+    monkeypatch.setattr(desk.store, "settle", settle)
+    monkeypatch.setattr(desk.spool, "add", full)
+    settling = asyncio.ensure_future(ledger.settle(bill(held, 250), offline=under_way == "the spooling"))
+    await asyncio.sleep(0.01)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    await ledger.close()
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "headgate"]
+    assert '"request_id":"r1"' in told and '"cost_nanousd":250' in told
 
 
 async def test_a_bill_on_its_way_to_the_spool_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

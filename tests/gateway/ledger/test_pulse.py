@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import pytest
@@ -71,29 +71,96 @@ async def test_a_living_worker_keeps_its_holds(desk: Desk) -> None:
     assert await desk.held() == held.nanousd
 
 
-async def test_many_holds_are_seen_to_in_several_goes_and_none_is_left_out(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Slices:
+    """A store that is asked to renew two holds at a time: `answer` says what becomes of them when all are under way."""
+
+    def __init__(
+        self, store: Store, slices: int, answer: Callable[[Sequence[Beat], float], Awaitable[Sequence[str]]]
+    ) -> None:
+        self._store, self._slices, self._answer = store, slices, answer
+        self.goes: list[int] = []
+        self.under_way = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+        self.goes.append(len(beats))
+        if len(self.goes) == self._slices:
+            self.under_way.set()
+        await self.under_way.wait()
+        return await self._answer(beats, lease_s)
+
+
+async def in_slices(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, answer: Callable[[Sequence[Beat], float], Awaitable[Sequence[str]]]
+) -> tuple[Slices, Pulse, list[Hold]]:
+    """Five holds with something to save, and so three slices."""
     monkeypatch.setattr("gateway.ledger.pulse.BEATS_AT_ONCE", 2)
-    goes: list[int] = []
-
-    class Counting:
-        async def renew(self, beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
-            goes.append(len(beats))
-            return await desk.store.renew(beats, lease_s)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(desk.store, name)
-
-    ledger, pulse = beating(desk, cast(Store, Counting()))
-    small = Ceiling(10, 10, 10, whole=True)
-    holds = [await desk.hold(ledger, f"r{at}", small) for at in range(5)]
+    store = Slices(desk.store, 3, answer)
+    ledger, pulse = beating(desk, cast(Store, store))
+    holds = [await desk.hold(ledger, f"r{at}", Ceiling(10, 10, 10, whole=True)) for at in range(5)]
     for held in holds:
         progress(held, 7)
+    return store, pulse, holds
+
+
+async def test_many_holds_are_seen_to_in_several_goes_none_of_which_waits_for_another_s_answer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, pulse, holds = await in_slices(desk, monkeypatch, desk.store.renew)
     await pulse.beat()
-    assert goes == [2, 2, 1]
+    assert store.goes == [2, 2, 1]
     assert [held.saved_nanousd for held in holds] == [7] * 5
     assert {live.cost_nanousd for live in await desk.store.holds()} == {7}
+
+
+async def test_answers_that_come_at_once_are_seen_to_in_several_goes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+        return ()
+
+    _, pulse, holds = await in_slices(desk, monkeypatch, at_once)
+    beating = asyncio.ensure_future(pulse.beat())
+    seen = []
+    while not beating.done():
+        await asyncio.sleep(0)
+        seen.append(sum(held.saved_nanousd == 7 for held in holds))
+    assert sorted(set(seen)) in ([0, 2, 4, 5], [0, 1, 3, 5], [0, 2, 3, 5])
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_store_that_fails_one_slice_or_leaves_it_unanswered_renews_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    async def all_but_r0(beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+        if beats[0].request_id == "r0":
+            if silent:
+                await asyncio.Event().wait()
+            raise StoreDown("away")
+        return await desk.store.renew(beats, lease_s)
+
+    _, pulse, holds = await in_slices(desk, monkeypatch, all_but_r0)
+    before = [held.renewed_s for held in holds]
+    running = asyncio.all_tasks()
+    await pulse.beat()
+    assert asyncio.all_tasks() == running
+    assert [held.saved_nanousd for held in holds] == [0, 0, 7, 7, 7]
+    assert [held.renewed_s > then for held, then in zip(holds, before, strict=True)] == [False, False, True, True, True]
+
+
+async def test_a_beat_that_is_broken_off_leaves_nothing_running(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(beats: Sequence[Beat], lease_s: float) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return ()
+
+    store, pulse, _ = await in_slices(desk, monkeypatch, never)
+    running = asyncio.all_tasks()
+    pulse.start()
+    await store.under_way.wait()
+    await pulse.stop()
+    assert asyncio.all_tasks() == running
 
 
 async def test_a_hold_that_others_have_settled_stops_its_request(desk: Desk) -> None:

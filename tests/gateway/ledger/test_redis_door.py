@@ -9,6 +9,8 @@ from gateway.ledger import redis_door
 from gateway.ledger.redis_door import Door, Speak, Wait, failed, unknown_script
 from gateway.ledger.redis_durability import wait
 from gateway.ledger.store import StoreDown
+from tests.gateway.ledger.cable import Cable
+from tests.redis_server import own_server, until
 
 pytestmark = pytest.mark.anyio
 
@@ -215,6 +217,9 @@ async def test_a_demanded_write_is_waited_for(
 
 
 PING = b"*1\r\n$4\r\nPING\r\n"
+SET = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n3\r\n"
+IN_A_WHILE = b"*6\r\n$5\r\nXREAD\r\n$5\r\nBLOCK\r\n$3\r\n200\r\n$7\r\nSTREAMS\r\n$1\r\ns\r\n$1\r\n$\r\n"  # in ms
+GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 
 
 class Answers:
@@ -257,6 +262,28 @@ async def test_a_batch_that_met_the_wrong_server_is_for_a_pipeline(actor: Actor,
     await door.pipeline([("PING",)])
     actor.answers["SET"] = f"-{error}\r\n"
     assert await begun(door, b"*1\r\n$3\r\nSET\r\n") is None
+
+
+async def test_a_server_that_is_not_the_right_one_any_more_is_asked_nothing_more_once_a_batch_has_met_it() -> None:
+    with own_server() as old, own_server() as new:
+        cable = Cable(old.url)
+        await cable.plug_in()
+        door = Door(cable.url, "k", _nothing)
+        await door.pipeline([("PING",)])
+        old.do("REPLICAOF", "127.0.0.1", 1)  # read-only from here
+        cable.lead_to(new.url)
+        refused = Answers()
+        assert door.begin(IN_A_WHILE + SET, 2, refused, "of")
+        assert await door.pipeline([("SET", "a", 1)]) == [b"OK"]  # on a second connection, which is there before
+        await refused.come.wait()
+        assert refused.said is None
+        assert await door.pipeline([("SET", "a", 2)]) == [b"OK"]
+        assert await begun(door, SET) == [b"OK"]
+        assert await begun(door, GET) == [b"3"]
+        assert await begun(door, GET) == [b"3"]
+        await asyncio.to_thread(until, lambda: old.do("INFO", "clients")["connected_clients"] == 1)  # who asks
+        await door.close()
+        await cable.cut()
 
 
 async def test_a_batch_whose_connection_is_lost_is_for_a_pipeline_which_makes_another(actor: Actor, door: Door) -> None:
