@@ -75,6 +75,8 @@ def _together(parts: Sequence[Owed]) -> Owed:
 
 def completion_tokens(buckets: Mapping[str, int]) -> int:
     """How long an answer was, from its billed buckets."""
+    if len(buckets) == 2 and "input_tokens" in buckets and "output_tokens" in buckets:  # as mostly
+        return buckets["output_tokens"]
     return sum([buckets[name] for name in _COMPLETION if name in buckets])
 
 

@@ -70,8 +70,10 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     started = time.perf_counter()
     settings = gateway.config.settings
     exchange, dry = client.exchange, explain.asked(scope)
-    headers = dict(scope["headers"]) if exchange is None else exchange.fields
-    holder = await gateway.keys.holder(headers, fresh=dry)  # else the reserve looks
+    headers, memo = (dict(scope["headers"]), {}) if exchange is None else (exchange.fields, exchange.memo)
+    holder = gateway.keys.at_hand(memo) if memo and not dry else None
+    if holder is None:
+        holder = await gateway.keys.holder(headers, fresh=dry, memo=memo)  # the reserve looks if it is not fresh
     body = None if exchange is None else exchange.whole_body()
     if body is None or len(body) > settings.max_body_bytes:
         body = await read_body(headers, receive, settings.max_body_bytes)
@@ -262,7 +264,7 @@ def _headers(course: Course, hold: Hold | None) -> dict[str, str]:
     """What Headgate says of how a request went."""
     headers = {"x-headgate-attempts": str(course.attempts)}
     if hold is not None and hold.levels:
-        headers |= rate_headers(hold.told, hold.meters, hold.levels)
+        headers |= rate_headers(hold.told, hold.levels)
     if course.target is not None:
         headers["x-headgate-target"] = course.target.name
     dropped = [drop.feature for drop in course.sent.dropped] if course.sent is not None else []

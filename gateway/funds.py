@@ -14,7 +14,7 @@ from gateway.growth import Growing, can_grow
 from gateway.ledger.hold import Ceiling, Hold, Reread, Wish
 from gateway.ledger.journal import line
 from gateway.ledger.parties import Parties, names_of
-from gateway.ledger.store import Bill, Refused, StoreDown
+from gateway.ledger.store import MAX_NANOUSD, Bill, Refused, StoreDown
 from gateway.prices.estimate import prompt_estimate
 from translators.errors import LLMError
 
@@ -63,9 +63,15 @@ class Funds:
         most_tokens = None
         if hold.meters and hold.tokens < wanted.tokens:
             most_tokens = hold.tokens - self._prompt_tokens
-        capped = hold.afford_nanousd is not None or hold.capped
-        course.limits = ceilings.lengths(quotes, afforded, capped=capped, most_tokens=most_tokens)
+        if not self._whole(wanted, afforded) or most_tokens is not None:
+            capped = hold.afford_nanousd is not None or hold.capped
+            course.limits = ceilings.lengths(quotes, afforded, capped=capped, most_tokens=most_tokens)
         return hold
+
+    def _whole(self, wanted: Ceiling, nanousd: int) -> bool:
+        """Whether so much surely covers any answer of a length that was said, as is mostly so."""
+        most = wanted.most
+        return most <= nanousd and most < MAX_NANOUSD and len(self._quotes) == 1 and self._quotes[0].said
 
     def _weigh(self, parties: Parties) -> None:
         """Estimate the prompt's tokens where a limit counts them."""

@@ -42,6 +42,7 @@ class Head(NamedTuple):
     scope: dict[str, Any]
     headers: list[tuple[bytes, bytes]]
     fields: dict[bytes, bytes]
+    memo: dict[str, str]
     place: int  # of the length among the headers
 
 
@@ -116,11 +117,12 @@ class Connection(HttpToolsProtocol):
             and exchange.keep_alive
         ):
             before, after, place = data[: length.start(1)], data[length.end(1) : end], names.index(b"content-length")
-            self._head = Head(before, after, dict(exchange.scope), exchange.headers, dict(exchange.fields), place)
+            fields, memo = dict(exchange.fields), exchange.memo
+            self._head = Head(before, after, dict(exchange.scope), exchange.headers, fields, memo, place)
 
     def _again(self, head: Head, data: bytes) -> bool:
         """Whether `data` is a request with this head, and no more than that: then it begins."""
-        before, after, scope, headers, fields, place = head
+        before, after, scope, headers, fields, memo, place = head
         if not data.startswith(before):
             return False
         begin = len(before)
@@ -135,7 +137,7 @@ class Connection(HttpToolsProtocol):
         headers[place] = b"content-length", length
         self.scope = {**scope, "headers": headers, "state": self.app_state.copy()}  # type: ignore[typeddict-item]
         self._idle_until, self._dry_bytes, self._unlike, self._left = 0.0, 0, 0, left
-        self.cycle = exchange = Exchange(self, self.scope, {**fields, b"content-length": length}, True, False)
+        self.cycle = exchange = Exchange(self, self.scope, {**fields, b"content-length": length}, memo, True, False)
         if body:
             exchange.take(body)
         if not left:
@@ -256,7 +258,7 @@ class Connection(HttpToolsProtocol):
         modern = version != "1.0"
         keeps = modern and parser.should_keep_alive()
         expects = modern and b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
-        exchange = Exchange(self, self.scope, fields, keeps, expects)
+        exchange = Exchange(self, self.scope, fields, {}, keeps, expects)
         if self._running is None:
             self.cycle = exchange
             self._begin(exchange)
@@ -340,12 +342,14 @@ class Exchange(RequestResponseCycle):
         connection: Connection,
         scope: HTTPScope,
         fields: Mapping[bytes, bytes],
+        memo: dict[str, str],
         keep_alive: bool,
         expect_100_continue: bool,
     ) -> None:
         self.scope = scope
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]  # ours are a list
         self.fields = fields  # the headers by name; of several of one name the last
+        self.memo = memo  # of whoever answers, for all requests with the same head
         self.transport, self.flow = connection.transport, connection.flow
         self.keep_alive, self.waiting_for_100_continue = keep_alive, expect_100_continue
         self._connection: Connection | None = connection  # until it ends: no cycle of references is left behind

@@ -19,6 +19,7 @@ REFUSED_S = 1.0  # between looks at a key that is refused
 MAX_CACHED = 10_000
 # where the SDKs of OpenAI, Anthropic, Azure and Google put a key (DESIGN.md, section 5)
 _HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+_DIGEST = "key's digest"
 
 
 def digest(token: str) -> str:
@@ -45,14 +46,26 @@ class Keys:
         self._offline_key_s = offline_key_s  # for how long a key is believed in while the store is away
         self._cached: dict[str, tuple[float, Holder, float]] = {}  # until when by our clock, whom, good until when
 
-    async def holder(self, headers: Mapping[bytes, bytes], *, fresh: bool = False) -> Holder:
-        """Whom the request is from. Raises LLMError("authentication") for no, a wrong, an expired or a revoked key."""
+    def at_hand(self, memo: Mapping[str, str]) -> Holder | None:
+        """Whom an earlier request with this memo was from, while that surely holds; else None: ask `holder`."""
+        until, holder, good_until_s = self._cached.get(memo.get(_DIGEST, ""), (0.0, None, 0.0))
+        return holder if until >= time.monotonic() and time.time() < good_until_s else None
+
+    async def holder(
+        self, headers: Mapping[bytes, bytes], *, fresh: bool = False, memo: dict[str, str] | None = None
+    ) -> Holder:
+        """Whom the request is from. Raises LLMError("authentication") for no, a wrong, an expired or a revoked key.
+
+        `memo`: where to leave what `at_hand` needs for requests with the same headers.
+        """
         token = token_in(headers)
         if token is None:
             raise LLMError(
                 "authentication", "No API key: send yours as `Authorization: Bearer sk-…`", code="missing_api_key"
             )
         name = digest(token)
+        if memo is not None:
+            memo[_DIGEST] = name
         until, holder, good_until_s = self._cached.get(name, (0.0, None, 0.0))
         if holder is None or fresh or until < time.monotonic():
             return await self._looked_up(token, name, fresh=fresh)

@@ -122,6 +122,7 @@ class Ledger:
         self._trusts = trusts  # whether these were confirmed by the store not long ago
         self._skew_s = 0.0  # the store's clock less ours, learned when a window did not fit
         self._lines = Lines(wait_s)
+        self.waits = wait_s > 0  # whether there are lines to wait in
         self._leaving: set[asyncio.Task[Any]] = set()
 
     async def reserve(self, wish: Wish) -> Hold:
@@ -254,11 +255,6 @@ class Ledger:
         """Wait for what is still being given back, or billed."""
         if self._leaving:
             await asyncio.wait(self._leaving)
-
-    @property
-    def waits(self) -> bool:
-        """Whether there are lines to wait in."""
-        return self._lines.wait_s > 0
 
     def now(self) -> float:
         """Unix seconds on the store's clock, as far as it is known."""

@@ -9,7 +9,9 @@ from gateway.ledger.store import Level, Meter, Refused
 from translators.errors import LLMError
 
 Names = tuple[str, str, str]  # of the headers for the limit, what remains of it, and when it is whole again
-Told = tuple[tuple[Names, tuple[int, ...]], ...]
+Told = tuple[
+    tuple[Names, tuple[tuple[int, int, int, str], ...]], ...
+]  # place, limit, and what it is divided by; in words
 
 _WHOSE = {"org": "the organisation", "team": "this team", "key": "this key", "user": "this end user"}
 _SPAN = {
@@ -49,7 +51,7 @@ def _over_a_limit(answer: Refused, meter: Meter) -> LLMError:
         "rate_exceeded",
         f"{_capital(allowed)}: try again in {ceil(answer.retry_after_s)} s",
         retry_after_s=answer.retry_after_s,
-        headers=rate_headers(told([meter]), [meter], [Level(meter.limit, answer.retry_after_s)]),
+        headers=rate_headers(told([meter]), [Level(meter.limit, answer.retry_after_s)]),
     )
 
 
@@ -64,15 +66,15 @@ def _capital(text: str) -> str:
 
 
 def told(meters: Sequence[Meter]) -> Told:
-    """Which of them the rate headers are about: the headers' names, each with the places of its meters."""
-    places: dict[Names, list[int]] = {}
+    """Which of them the rate headers are about: the headers' names, each with its meters."""
+    places: dict[Names, list[tuple[int, int, int, str]]] = {}
     for place, meter in enumerate(meters):
         if (names := _NAMES[meter.measure]) is not None:
-            places.setdefault(names, []).append(place)
+            places.setdefault(names, []).append((place, meter.limit, meter.limit or 1, str(meter.limit)))
     return tuple((names, tuple(found)) for names, found in places.items())
 
 
-def rate_headers(told: Told, meters: Sequence[Meter], levels: Sequence[Level]) -> dict[str, str]:
+def rate_headers(told: Told, levels: Sequence[Level]) -> dict[str, str]:
     """OpenAI's `x-ratelimit-*` headers, for the tightest limit on requests and the tightest on tokens.
 
     Source: platform.openai.com/docs/guides/rate-limits, "Rate limits in headers".
@@ -80,23 +82,18 @@ def rate_headers(told: Told, meters: Sequence[Meter], levels: Sequence[Level]) -
     headers: dict[str, str] = {}
     for (limit, remaining, reset), places in told:
         tightest = inf  # the share of its limit that is left
-        for place in places:
-            allowed, (used, full_s) = meters[place].limit, levels[place]
-            if (share := (allowed - used) / (allowed or 1)) < tightest:
-                tightest, most, left, reset_s = share, allowed, allowed - used, full_s
-        headers[limit] = str(most)
+        for place, allowed, whole, words in places:
+            used, full_s = levels[place]
+            if (share := (allowed - used) / whole) < tightest:
+                tightest, headers[limit], left, reset_s = share, words, allowed - used, full_s
         headers[remaining] = str(left) if left > 0 else "0"
-        headers[reset] = _span(reset_s)
+        headers[reset] = _whole(round(reset_s)) if reset_s >= 1 else f"{max(0, round(reset_s * 1000))}ms"
     return headers
-
-
-def _span(seconds: float) -> str:
-    """As OpenAI writes it: 1h2m3s, 6m0s, 1s, 20ms."""
-    return _whole(round(seconds)) if seconds >= 1 else f"{max(0, round(seconds * 1000))}ms"
 
 
 @lru_cache(maxsize=4096)
 def _whole(seconds: int) -> str:
+    """As OpenAI writes it: 1h2m3s, 6m0s, 1s; what is less, 20ms."""
     if seconds < 60:
         return f"{seconds}s"
     minutes, rest = divmod(seconds, 60)

@@ -368,3 +368,17 @@ def test_a_provider_s_nonsense_is_neither_a_crash_nor_free(gateway: Running, ups
         assert gateway.chat(gateway.new_key(), HELLO).status_code == 200
     assert all(entry["estimated"] and float(entry["cost_usd"]) > 0 for entry in gateway.entries())
     assert gateway.admin("GET", "usage")["held_usd"] == "0"
+
+
+def test_a_connection_is_nobody_s_for_ever(gateway: Running, upstream: Upstream) -> None:
+    upstream.handler = lambda _: json_reply(200, ANSWER)
+    made, other = gateway.admin("POST", "keys", {}), gateway.new_key()
+    with httpx.Client(headers={"authorization": f"Bearer {made['key']}"}) as client:
+        for _ in range(3):  # the second is like the first, and known by that
+            assert client.post(f"{gateway.url}/v1/chat/completions", json=HELLO).status_code == 200
+        gateway.admin("DELETE", f"keys/{made['id']}")
+        refused = client.post(f"{gateway.url}/v1/chat/completions", json=HELLO)
+        assert (refused.status_code, error_of(refused)["code"]) == (401, "key_revoked")
+        headers = {"authorization": f"Bearer {other}"}
+        assert client.post(f"{gateway.url}/v1/chat/completions", json=HELLO, headers=headers).status_code == 200
+        assert client.post(f"{gateway.url}/v1/chat/completions", json=HELLO).status_code == 401

@@ -54,7 +54,7 @@ def test_the_headers_are_of_the_tightest_limit_of_each_kind() -> None:
         Meter("key:k", "parallel", 1),
     ]
     levels = [Level(4, 59.5), Level(999, 3723.0), Level(100, 0.02), Level(1, 0.0)]
-    assert rate_headers(told(meters), meters, levels) == {
+    assert rate_headers(told(meters), levels) == {
         "x-ratelimit-limit-requests": "1000",
         "x-ratelimit-remaining-requests": "1",
         "x-ratelimit-reset-requests": "1h2m3s",
