@@ -71,10 +71,11 @@ class Tick:
         few = len(self.kept) <= FEW
         try:
             while self.kept:
+                self.apart = 1  # for this one
                 connection, data = self.kept.popleft()
-                connection.pour(data)
-            self.apart = APART if few else 0
+                connection.data_received(data)
         finally:
+            self.apart = APART if few and not self.kept else 0
             if self.kept:  # a fault of ours with one keeps no others waiting
                 asyncio.get_running_loop().call_soon(self._hand_on)
 
@@ -242,37 +243,16 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._flow is None:
+        """Bytes from the provider, cut anywhere. In a flow, a short way for what mostly comes: more of the body."""
+        take, tick, pieces = self._flow, self._tick, self._pieces
+        if take is None:
             self.read(data)
-        elif (tick := self._tick).apart:
-            tick.apart -= 1
-            self.pour(data)
-        else:
-            tick.add(self, data)
-
-    def read(self, data: bytes) -> None:
-        """Bytes from the provider, cut anywhere."""
-        if not self._busy:
-            self.abort()  # nothing was asked: whatever this is, it is no answer to the next request
             return
-        if not self._head_done:
-            self._head_bytes += len(data)
-        pieces, wrong = self._pieces, None
-        before = len(pieces)
-        try:
-            self._feed(data)
-        except _WRONG as error:
-            wrong = error
-        if self._end == 1 == len(pieces) and not (before or self._coded or wrong):  # as mostly: all of it came at once
-            self.received_bytes, self.complete = len(pieces[0]), True
-            self._wake()
-        else:
-            self._fed(before, wrong)
-
-    def pour(self, data: bytes) -> None:
-        """The same in a flow, with a short way for what mostly comes: more of the body, which is handed on."""
-        take, pieces = self._flow, self._pieces
-        if take is None or not self._midst or pieces:
+        if not tick.apart:
+            tick.add(self, data)
+            return
+        tick.apart -= 1
+        if pieces or not self._midst:
             self.read(data)
             return
         try:
@@ -294,6 +274,25 @@ class Connection(asyncio.Protocol):
                 self._flow = None
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_exception(error)
+
+    def read(self, data: bytes) -> None:
+        """The long way."""
+        if not self._busy:
+            self.abort()  # nothing was asked: whatever this is, it is no answer to the next request
+            return
+        if not self._head_done:
+            self._head_bytes += len(data)
+        pieces, wrong = self._pieces, None
+        before = len(pieces)
+        try:
+            self._feed(data)
+        except _WRONG as error:
+            wrong = error
+        if self._end == 1 == len(pieces) and not (before or self._coded or wrong):  # as mostly: all of it came at once
+            self.received_bytes, self.complete = len(pieces[0]), True
+            self._wake()
+        else:
+            self._fed(before, wrong)
 
     def _fed(self, before: int, wrong: Exception | None) -> None:
         """See to what the parser has found; of the body, to what is behind so many pieces."""
