@@ -136,7 +136,7 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
     if not changes:
         return usage, guessed
     # nothing was counted yet, as at most checkpoints of a stream: a third of the time
-    return Usage(**changes) if usage == NOTHING else replace(usage, **changes), guessed
+    return Usage(**changes) if usage.blank() else replace(usage, **changes), guessed
 
 
 def _believed(course: Course, usage: Usage) -> bool:

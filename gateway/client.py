@@ -20,6 +20,7 @@ STREAM_HEADERS = {
 }
 MAX_RETRY_AFTER_S = 2 * 86_400  # a limit a day may take a little over one
 JSON = {"content-type": "application/json"}
+_WHOLE, _STREAM = tuple(JSON.items()), tuple(STREAM_HEADERS.items())
 
 
 class Client:
@@ -40,6 +41,14 @@ class Client:
         lines.append((b"x-request-id", self._request_id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
         self.begun = True
+
+    async def stream(self, headers: Mapping[str, str]) -> None:
+        """The head of a stream, which goes out with its first piece."""
+        head = None if self.exchange is None else self._lines(_STREAM, headers)
+        if self.exchange is not None and head is not None and self.exchange.begin(200, head):
+            self.begun = True
+        else:
+            await self.start(200, {**STREAM_HEADERS, **headers})
 
     def write(self, data: bytes) -> bool:
         """A piece of a stream: sent at once, or with `caught_up` where the client does not keep up; whether it was."""
@@ -64,16 +73,16 @@ class Client:
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A response in one piece."""
-        head = None if self.exchange is None else self._lines(headers)
+        head = None if self.exchange is None else self._lines(_WHOLE, headers)
         if self.exchange is not None and head is not None and self.exchange.answer(status, head, body):
             self.begun = True
             return
         await self.start(status, {**JSON, **headers, "content-length": str(len(body))})
         await self.end(body)
 
-    def _lines(self, headers: Mapping[str, str]) -> bytes | None:
-        """The headers of a whole answer as they stand on the wire; None where one of them cannot stand there."""
-        form, breaks = _form(tuple(headers))
+    def _lines(self, always: tuple[tuple[str, str], ...], headers: Mapping[str, str]) -> bytes | None:
+        """The headers of an answer as they stand on the wire; None where one of them cannot stand there."""
+        form, breaks = _form(always, tuple(headers))
         lines = form % (self._request_id, *headers.values())
         if lines.count("\n") != breaks or lines.count("\r") != breaks or "\0" in lines:
             return None
@@ -92,10 +101,11 @@ class Client:
 
 
 @lru_cache(maxsize=256)
-def _form(names: tuple[str, ...]) -> tuple[str, int]:
-    """The head of a whole answer, to be filled with the request's id and the values of these headers; its lines."""
-    lines = [f"{name.replace('%', '%%')}: %s\r\n" for name in names]
-    return "content-type: application/json\r\nx-request-id: %s\r\n" + "".join(lines), len(names) + 2
+def _form(always: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> tuple[str, int]:
+    """The head of an answer, to be filled with the request's id and the values of these headers; its lines."""
+    lines = [f"{name}: {value}\r\n" for name, value in always] + ["x-request-id: %s\r\n"]
+    lines += [f"{name.replace('%', '%%')}: %s\r\n" for name in names]
+    return "".join(lines), len(lines)
 
 
 async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:

@@ -59,12 +59,13 @@ class Tick:
         if not self.kept:
             connection.loop.call_soon(self._hand_on)
         self.kept.append((connection, data))
+        connection.in_tick += 1
 
     def of(self, connection: "Connection") -> list[bytes]:
         """What is kept for this one, which is then its own to see to."""
+        connection.in_tick = 0
         found = [data for each, data in self.kept if each is connection]
-        if found:
-            self.kept = deque(each for each in self.kept if each[0] is not connection)
+        self.kept = deque(each for each in self.kept if each[0] is not connection)
         return found
 
     def _hand_on(self) -> None:
@@ -73,6 +74,7 @@ class Tick:
             while self.kept:
                 self.apart = 1  # for this one
                 connection, data = self.kept.popleft()
+                connection.in_tick -= 1
                 connection.data_received(data)
         finally:
             self.apart = APART if few and not self.kept else 0
@@ -100,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline = 0.0  # of who waits; while idle, of the connection
         self._busy = self._lost = self._paused = False
+        self.in_tick = 0  # pieces that came and wait there
         self.status = 0
         self.head: dict[bytes, bytes] = {}
         self._midst = False  # of a body that is handed on as it comes
@@ -188,7 +191,7 @@ class Connection(asyncio.Protocol):
 
         Answers what has come and was not read.
         """
-        if self._tick.kept:
+        if self.in_tick:
             for data in self._tick.of(self):
                 self.read(data)
         unread = tuple(self._pieces)

@@ -488,6 +488,22 @@ class Exchange(RequestResponseCycle):
         connection.on_response_complete()
         return True
 
+    def begin(self, status: int, head: bytes) -> bool:
+        """An answer of any length begins, with headers as `answer` takes them; False where that is not so simple."""
+        connection = self._connection
+        if connection is None or self.flow.write_paused or self.response_started or self.disconnected:
+            return False
+        if connection.server_state.default_headers or status in BODILESS:
+            return False
+        if self.scope["method"] == "HEAD" or self.scope["http_version"] == "1.0":
+            return False
+        if not self.keep_alive:
+            head += b"connection: close\r\n"
+        self._head = b"%b%btransfer-encoding: chunked\r\n\r\n" % (STATUS_LINE[status], head)
+        self.response_started = self.chunked_encoding = True
+        self.waiting_for_100_continue = False
+        return True
+
     def write(self, piece: bytes) -> bool:
         """A piece of the body, at once where the client keeps up; whether that is so."""
         if self.flow.write_paused:

@@ -7,7 +7,7 @@ from math import inf
 
 from gateway.attempts import Course, fell_silent
 from gateway.choices import Reply
-from gateway.client import STREAM_HEADERS, Client
+from gateway.client import Client
 from gateway.growth import EndedBy, Growing
 from translators import sse
 from translators.errors import LLMError
@@ -23,7 +23,7 @@ async def relay(
 
     Raises LLMError when the provider breaks off or falls silent.
     """
-    await client.start(200, {**STREAM_HEADERS, **headers})
+    await client.stream(headers)
     passage = _Passage(course, client, keepalive_s, growing)
     try:
         ended_by = await passage.through()

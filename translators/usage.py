@@ -55,6 +55,10 @@ class Usage:
         """Everything that was generated, as OpenAI counts it: reasoning included."""
         return self.output_tokens + self.reasoning_tokens + self.audio_output_tokens + self.image_output_tokens
 
+    def blank(self) -> bool:
+        """Whether nothing was said. Compared as it stands, it would take five times as long."""
+        return _everything(self) == _NOTHING
+
     def tokens(self) -> int:
         """All that was read and all that was generated."""
         return self.prompt_tokens + self.completion_tokens
@@ -99,6 +103,8 @@ _NOT_BILLED = {
 BILLED = tuple(field.name for field in fields(Usage) if field.name not in _NOT_BILLED)
 _BESIDE_TEXT = len(BILLED) - 2
 _amounts = attrgetter(*BILLED)
+_everything = attrgetter(*(field.name for field in fields(Usage)))
+_NOTHING = _everything(Usage())
 
 
 MOST_TOKENS = 10**9  # in one answer; a larger figure is nonsense

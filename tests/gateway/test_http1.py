@@ -86,6 +86,14 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not exchange.answer(200, b"x-a: b\r\n", b"all at once"):
                 await begin(content_length="9")
                 await say(b"by pieces")
+        case "/begun":
+            exchange = exchange_of(send)
+            assert exchange is not None
+            if not exchange.begin(200, b"x-a: b\r\n"):
+                await begin(x_a="b")
+            for piece in (b"one", b"two"):
+                await say(piece, more=True)
+            await say(b"")
         case "/told":
             exchange = exchange_of(receive)
             assert exchange is not None
@@ -546,3 +554,18 @@ def test_a_body_behind_a_known_head_may_come_late_and_its_answer_early(client: C
         client.socket.sendall(b"late")
     client.send("GET /whole")
     assert client.whole() == (200, b"whole")
+
+
+@pytest.mark.parametrize("line", ["GET /begun", "GET /begun HTTP/1.0", "HEAD /begun"])
+def test_a_stream_begins_as_its_caller_can_read_it(client: Client, line: str) -> None:
+    client.send(line)
+    status, headers = client.head()
+    assert (status, headers["x-a"]) == (200, "b")
+    if line.startswith("HEAD"):
+        client.send("GET /whole")
+        assert client.whole() == (200, b"whole")
+    elif line.endswith("1.0"):
+        assert client.file.read() == b"onetwo" and "transfer-encoding" not in headers
+    else:
+        assert headers["transfer-encoding"] == "chunked"
+        assert client.file.read(21) == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
