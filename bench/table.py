@@ -43,8 +43,9 @@ def target(row: Row) -> str:
 
 
 def line(row: Row) -> str:
-    """One row, as it is printed when it is there."""
-    return f"{row.work:<66} {figure(row):>14} {target(row):>7}  {verdict(row):<16} {row.note}".rstrip()
+    """One row, as it is printed when it is there; where it falls short, with the reason below."""
+    told = f"{row.work:<66} {figure(row):>14} {target(row):>7}  {verdict(row):<16} {row.note}".rstrip()
+    return f"{told}\n    {row.why}" if row.why and row.met is False else told
 
 
 def results(rows: list[Row], how: str, others: float, versions: dict[str, str]) -> dict[str, Any]:

@@ -25,6 +25,12 @@ def test_a_verdict_says_by_how_much(row: Row, said: str) -> None:
     assert said in line(row)
 
 
+def test_a_row_that_falls_short_says_why() -> None:
+    short, met = (Row("w", figure, "×", at_most=6, why="for this reason") for figure in (9.0, 5.0))
+    assert "for this reason" in line(short)
+    assert "for this reason" not in line(met)
+
+
 def measured(work: str, **us: float) -> Row:
     return Row(work, 1.0, "×", detail={"us": us, "store_us": {}, "ratios": []})
 
