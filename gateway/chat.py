@@ -184,7 +184,11 @@ async def _remembered(
     gateway: Gateway, holder: Holder, chat: Json, targets: Sequence[Target]
 ) -> tuple[Mapping[str, Any], int]:
     """The signed reasoning that this conversation is known by, where a target may want it, and how many bytes it is."""
-    names = recall.wanted(chat) if any(target.dialect in SIGNING for target in targets) else {}
+    names: Mapping[str, str] = {}
+    for target in targets:
+        if target.dialect in SIGNING:
+            names = recall.wanted(chat)
+            break
     try:
         return await gateway.memory.recall(_owner(holder), names) if names else ({}, 0)
     except StoreDown:  # whether it may go on without the store is the reserve's to say
