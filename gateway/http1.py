@@ -101,7 +101,8 @@ class Connection(HttpToolsProtocol):
             self._linger(size)
             return
         self._dry_bytes = 0
-        if clear and self._unlike < MOST_UNLIKE and self.cycle is not before and not self._waiting:
+        seen_one = clear and before is not None and self.cycle is not before and not self._waiting
+        if seen_one and self._unlike < MOST_UNLIKE:  # from the second on: many connections ask but once
             self._learn(whole)
 
     def _learn(self, data: bytes) -> None:
