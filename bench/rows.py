@@ -35,7 +35,7 @@ class Row:
 
 
 # docs/performance.md, "Where the microseconds go", has the profiles behind these
-WHOLE = "three quarters are the interpreter's, at some 7,000 bytecodes each; with none of ours: 2.5 × nginx"
+WHOLE = "seven tenths are the interpreter's, at some 7,000 bytecodes each; with none of ours it would be 4 × nginx"
 STREAMED = "three fifths are the kernel's, with nginx's own system calls; an event's 200 bytecodes are a fifth"
 DIVIDED = "theirs is divided by ours: see the rows above"
 

@@ -18,8 +18,8 @@ from tests.replay import Upstream, event_reply, json_reply
 from tests.running import Running, configured
 
 CALLS: dict[str, dict[str, float]] = {
-    "a whole answer": {"redis": 235, "sqlite": 277},
-    "an event of a stream": {"redis": 10, "sqlite": 10},
+    "a whole answer": {"redis": 223, "sqlite": 265},
+    "an event of a stream": {"redis": 5.3, "sqlite": 5.3},
 }
 SLACK = 1.25
 EVENTS = 60
