@@ -14,7 +14,7 @@ from gateway.prices.estimate import (
     special_rates,
     text_bound,
 )
-from gateway.prices.pricing import PLAIN, UNITS_PER_NANOUSD, Extras, Price, Slope, Unpriced, slope
+from gateway.prices.pricing import PLAIN, Extras, Price, Slope, Unpriced, slope
 from gateway.routing import Target
 from translators.errors import LLMError
 from translators.exchange import Json
@@ -47,10 +47,7 @@ class Quote:
     def nanousd(self, output_tokens: int) -> int:
         """The most that answers of `output_tokens` each can cost. Raises Unpriced."""
         bound = self.slope or self._slope()
-        if bound is None:
-            return 0
-        tokens = output_tokens * self.choices + self.predicted_tokens
-        return -(-(bound.base_units + tokens * bound.token_units) // UNITS_PER_NANOUSD)
+        return 0 if bound is None else bound.nanousd(output_tokens * self.choices + self.predicted_tokens)
 
     def length(self, nanousd: int) -> int:
         """The longest answers, in tokens each, that `nanousd` covers."""

@@ -147,9 +147,7 @@ class Connection(asyncio.Protocol):
                 if not self._head_bytes and self._time() - begun < STALE_S:
                     raise Stale
                 raise _cut_off()
-            self._waiter = waiter = self.loop.create_future()
-            self._due(begun + first_byte_s)
-            await waiter
+            await self._until(begun + first_byte_s)
         if self._error is not None:
             raise self._error
 
@@ -173,8 +171,11 @@ class Connection(asyncio.Protocol):
 
     def something(self, timeout_s: float) -> "asyncio.Future[bool]":
         """Done once something happens; fails with TimeoutError after so many seconds of nothing."""
+        return self._until(self._time() + timeout_s)
+
+    def _until(self, deadline: float) -> "asyncio.Future[bool]":
         self._waiter = waiter = self.loop.create_future()
-        self._due(self._time() + timeout_s)
+        self._due(deadline)
         return waiter
 
     def flowing(self, take: Callable[[bytes], bool], silence_s: float) -> "asyncio.Future[bool]":

@@ -109,7 +109,8 @@ class Connection(HttpToolsProtocol):
         """Keep the head that `data` begins with, if another may be like it."""
         exchange, end = self.cycle, data.find(b"\r\n\r\n") + 4
         length = _LENGTH.search(data, 0, end)
-        names = [name for name, _ in exchange.headers]
+        headers = list(exchange.scope["headers"])
+        names = [name for name, _ in headers]
         self._head, self._unlike = None, self._unlike + 1
         if (
             length is not None
@@ -119,7 +120,7 @@ class Connection(HttpToolsProtocol):
         ):
             before, after, place = data[: length.start(1)], data[length.end(1) : end], names.index(b"content-length")
             fields, memo = dict(exchange.fields), exchange.memo
-            self._head = Head(before, after, dict(exchange.scope), exchange.headers, fields, memo, place)
+            self._head = Head(before, after, dict(exchange.scope), headers, fields, memo, place)
 
     def _again(self, head: Head, data: bytes) -> bool:
         """Whether `data` is a request with this head, and no more than that: then it begins."""
@@ -348,7 +349,6 @@ class Exchange(RequestResponseCycle):
         expect_100_continue: bool,
     ) -> None:
         self.scope = scope
-        self.headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]  # ours are a list
         self.fields = fields  # the headers by name; of several of one name the last
         self.memo = memo  # of whoever answers, for all requests with the same head
         self.transport, self.flow = connection.transport, connection.flow

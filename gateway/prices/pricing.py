@@ -17,7 +17,7 @@ from typing import NamedTuple
 from gateway.prices.price_list import DAY_MINUTES, Row, When
 from translators.usage import BILLED, Usage
 
-UNITS_PER_NANOUSD = 10**6  # rates are integers in 1e-15 USD, so that 1e-9 USD per million tokens is exact
+_UNITS_PER_NANOUSD = 10**6  # rates are integers in 1e-15 USD, so that 1e-9 USD per million tokens is exact
 _UNITS_PER_MTOK_RATE = 10**9  # 1 USD per million tokens, in units per token
 _UNITS_PER_USD = 10**15
 UNLIMITED_TOKENS = 2**31 - 1
@@ -240,7 +240,7 @@ def cost(usage: Usage, price: Price, at_s: float) -> int:
         if rate is None:
             raise Unpriced(price.name, RATES[at])
         units += amounts[at] * rate
-    return -(-units // UNITS_PER_NANOUSD)
+    return -(-units // _UNITS_PER_NANOUSD)
 
 
 def nanousd(usd: str) -> int | None:
@@ -378,11 +378,11 @@ class Slope:
 
     def nanousd(self, output_tokens: int) -> int:
         """The most that answers of so many tokens in all can cost."""
-        return -(-(self.base_units + output_tokens * self.token_units) // UNITS_PER_NANOUSD)
+        return -(-(self.base_units + output_tokens * self.token_units) // _UNITS_PER_NANOUSD)
 
     def output_tokens(self, nanousd: int) -> int:
         """The longest answer that is within the amount; 0 when not even the prompt is."""
-        units = nanousd * UNITS_PER_NANOUSD - self.base_units
+        units = nanousd * _UNITS_PER_NANOUSD - self.base_units
         if units < 0:
             return 0
         return min(units // self.token_units, UNLIMITED_TOKENS) if self.token_units else UNLIMITED_TOKENS

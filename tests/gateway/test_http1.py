@@ -199,6 +199,10 @@ class Client:
         assert self.file.readline() == b"\r\n"
         return status, body
 
+    def hang_up(self) -> None:
+        self.file.close()
+        self.socket.close()
+
     def ended(self) -> bool:
         return self.file.read() == b""
 
@@ -322,8 +326,7 @@ def test_a_hang_up_behind_another_request_is_heard_of(client: Client) -> None:
     HUNG_UP.clear()
     client.socket.sendall(b"GET /goes-on HTTP/1.1\r\nhost: x\r\n\r\nGET /whole HTTP/1.1\r\nhost: x\r\n\r\n")
     assert client.head()[0] == 200
-    client.file.close()
-    client.socket.close()
+    client.hang_up()
     assert HUNG_UP.wait(2)
 
 
@@ -363,8 +366,7 @@ def test_whole_answers_keep_the_order_of_their_requests(client: Client) -> None:
 def test_who_asks_to_be_told_of_a_hang_up_is_told(client: Client, behind: bytes) -> None:
     HUNG_UP.clear()
     client.socket.sendall(b"GET /told HTTP/1.1\r\nhost: x\r\n\r\n" + behind)
-    client.file.close()
-    client.socket.close()
+    client.hang_up()
     assert HUNG_UP.wait(2)
 
 
@@ -431,8 +433,7 @@ def test_a_hang_up_is_heard_of_when_another_request_came_later(client: Client) -
     time.sleep(0.05)
     client.send("GET /whole")
     time.sleep(0.05)
-    client.file.close()
-    client.socket.close()
+    client.hang_up()
     assert HUNG_UP.wait(2)
 
 
@@ -441,8 +442,7 @@ def test_a_large_body_behind_another_request_does_not_keep_a_hang_up_from_being_
     client.send("GET /told")
     with suppress(ConnectionError):
         client.send("POST /echo", body=b"x" * 1_000_000)
-    client.file.close()
-    client.socket.close()
+    client.hang_up()
     assert HUNG_UP.wait(2)
 
 
