@@ -25,6 +25,7 @@ from translators.exchange import NONE, Answer, Context, Json
 from translators.gemini_candidate import FINISH, PLAIN, Candidate, dict_of, list_of, logprobs_of, searches
 from translators.gemini_error import error_object, within
 from translators.gemini_usage import service_tier, usage_of
+from translators.json_values import piece_of
 from translators.usage import Usage, later
 
 _BACKSLASH = 0x5C
@@ -269,7 +270,7 @@ def _read(said: Json, context: Context, created: int, request_id: str) -> tuple[
 def _parsed(payload: bytes) -> Json:
     """One response object. Raises LLMError for an error in its place, or for what is none."""
     try:
-        parsed = orjson.loads(payload)
+        parsed = piece_of(payload)
     except orjson.JSONDecodeError:
         raise LLMError("bad_upstream", "The provider sent what is not JSON") from None
     if type(parsed) is dict and "error" not in parsed:

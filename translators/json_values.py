@@ -33,7 +33,7 @@ def parsed(text: str) -> Any:
 def answer_of(body: bytes) -> Any:
     """A provider's whole answer. Raises LLMError("bad_upstream") where it is not valid JSON."""
     try:
-        return orjson.loads(body)
+        return piece_of(body)
     except orjson.JSONDecodeError:
         raise LLMError("bad_upstream", "The provider's answer is not valid JSON") from None
 
@@ -41,14 +41,14 @@ def answer_of(body: bytes) -> Any:
 def event_of(data: bytes) -> Json:
     """One event of a provider's stream; what is no object is empty. Raises LLMError("bad_upstream") for no JSON."""
     try:
-        event = orjson.loads(data)
+        event = piece_of(data)
     except orjson.JSONDecodeError:
         raise LLMError("bad_upstream", "The provider's stream holds an event that is not valid JSON") from None
     return event if isinstance(event, dict) else {}
 
 
 def piece_of(data: bytes) -> Any:
-    """A piece of a provider's stream, where a text may be cut within a character: half of one is read as U+FFFD.
+    """What a provider said, where a text may be cut within a character: half of one is read as U+FFFD.
 
     A host in JavaScript cuts an emoji in two, `\\ud83d` and `\\ude00`, each of which counts 3 bytes as U+FFFD does.
     Raises orjson.JSONDecodeError where it is not valid JSON.
@@ -56,7 +56,12 @@ def piece_of(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return orjson.loads(_HALVES.sub(lambda found: found[1] or rb"\ufffd", data))
+        return orjson.loads(whole_characters(data))
+
+
+def whole_characters(data: bytes) -> bytes:
+    """JSON with U+FFFD in the place of every half of a character."""
+    return _HALVES.sub(lambda found: found[1] or rb"\ufffd", data)
 
 
 _HALVES = re.compile(  # what is no half, an escape of two bytes or a pair, is stepped over

@@ -6,7 +6,7 @@ messages (`message:reasoning_content`, which Groq and Mistral refuse and DeepSee
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from translators import plain, sse
 from translators.completion import written_bytes
 from translators.errors import LLMError
 from translators.exchange import ENDPOINTS, NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
-from translators.json_values import piece_of
+from translators.json_values import piece_of, whole_characters
 from translators.openai_error import error, failure, failure_within, told_in
 from translators.openai_usage import latest, usage_of
 from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
@@ -149,6 +149,8 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
         answer = None
     if _is_whole(answer):
         return Answer(body, usage_of(answer) or Usage(), NONE)
+    if answer is None:
+        body = whole_characters(body)
     answer = _chunk_of(body)
     if answer is None:
         raise LLMError("bad_upstream", "The provider's answer is not a JSON object")
@@ -190,10 +192,10 @@ _SILENCE = {"message": {"role": "assistant", "content": None, "refusal": None}}
 _PREAMBLE = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:[ \t]*(?::[^\n]*)?\r?\n)*")
 
 
-def _chunk_of(data: bytes, read: Callable[[bytes], Any] = orjson.loads) -> Json | None:
+def _chunk_of(data: bytes) -> Json | None:
     """`data` as a JSON object whose `choices`, if any, are objects; else None."""
     try:
-        chunk = read(data)
+        chunk = piece_of(data)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(chunk, dict):
@@ -379,7 +381,7 @@ class Decoder:
         if data == b"[DONE]":
             self.done, self._usage_to_come, self._form = True, False, b""
             return
-        chunk = _chunk_of(data, piece_of)
+        chunk = _chunk_of(data)
         if chunk is None:
             self._fail(None, "The provider sent an event that cannot be read")
             return

@@ -97,3 +97,39 @@ def test_no_answer_is_an_error_of_ours(translator: Translator, body: bytes) -> N
 @pytest.mark.parametrize(("status", "ours"), [(401, 502), (404, 404), (429, 429), (500, 502), (529, 503), (504, 504)])
 def test_the_status_that_the_client_sees(translator: Translator, status: int, ours: int) -> None:
     assert translator.error(status, {}, b'{"error":{"message":"no"}}').status == ours
+
+
+_HALVED = rb"Hi \ud83d"
+_OPENAI = (
+    b'{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"finish_reason":"length","message":'
+    b'{"role":"assistant","content":"%b"}}],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}'
+)
+_ANTHROPIC = (
+    b'{"id":"m","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"%b"}],'
+    b'"stop_reason":"max_tokens","usage":{"input_tokens":5,"output_tokens":2}}'
+)
+_GEMINI = (
+    b'{"candidates":[{"content":{"role":"model","parts":[{"text":"%b"}]},"finishReason":"MAX_TOKENS","index":0}],'
+    b'"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2,"totalTokenCount":7}}'
+)
+_BEDROCK = (
+    b'{"output":{"message":{"role":"assistant","content":[{"text":"%b"}]}},"stopReason":"max_tokens",'
+    b'"usage":{"inputTokens":5,"outputTokens":2,"totalTokens":7}}'
+)
+_BODIES = {
+    "openai": _OPENAI,
+    "openrouter": _OPENAI,
+    "vertex_openai": _OPENAI,
+    "anthropic": _ANTHROPIC,
+    "vertex_anthropic": _ANTHROPIC,
+    "gemini": _GEMINI,
+    "vertex": _GEMINI,
+    "bedrock": _BEDROCK,
+}
+
+
+@pytest.mark.parametrize("dialect", TRANSLATORS)
+def test_a_whole_answer_that_was_cut_within_a_character_is_an_answer(dialect: str) -> None:
+    answer = TRANSLATORS[dialect].response(_BODIES[dialect] % _HALVED, Context(), 0, "r")
+    assert json.loads(answer.body)["choices"][0]["message"]["content"] == "Hi \ufffd"
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (5, 2)
