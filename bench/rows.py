@@ -53,8 +53,8 @@ def _note(found: Compared, one: str, other: str, unit: str = "µs") -> str:
     return f"{one} {found.one.own_us / by:.3g} {unit}{store}, {other} {found.other.own_us / by:.3g} {unit}"
 
 
-def _whole(stand: Stand, concurrency: int) -> dict[str, Any]:
-    return {"concurrency": concurrency, "seconds": stand.scale.seconds}
+def _whole(concurrency: int, seconds: float) -> dict[str, Any]:
+    return {"concurrency": concurrency, "seconds": seconds}
 
 
 def _streams(stand: Stand) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def whole_answers(stand: Stand) -> Iterator[Row]:
     """CPU of a request that is answered whole."""
     for dialect in stand.headgate.models:
         for concurrency in (16, 64) if dialect == "openai" else (16,):
-            found = _beside_nginx(stand, dialect, False, _whole(stand, concurrency))
+            found = _beside_nginx(stand, dialect, False, _whole(concurrency, stand.scale.seconds))
             yield Row(
                 f"unary, OpenAI to {dialect}, {concurrency} at once",
                 found.ratio,
@@ -110,7 +110,7 @@ def embedded(stand: Stand) -> Iterator[Row]:
     with headgate(stand.upstream, stand.folder, None) as small:
         small = replace(small, name="embedded")
         works: dict[str, tuple[bool, dict[str, Any]]] = {
-            f"unary, {concurrency} at once": (False, _whole(stand, concurrency)) for concurrency in (16, 64)
+            f"unary, {many} at once": (False, _whole(many, stand.scale.seconds)) for many in (16, 64)
         }
         works["stream of 64 paced events, 64 at once"] = (True, _streams(stand))
         for name, (streamed, how) in works.items():
@@ -140,7 +140,7 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
                 yield Row(f"beside {name}", None, "× headgate", at_least=at_least, note=note)
             return
         with STARTED[name](stand.upstream, stand.folder) as other:
-            for streamed, how in ((False, _whole(stand, 16)), (True, _streams(stand))):
+            for streamed, how in ((False, _whole(16, stand.scale.peer_seconds)), (True, _streams(stand))):
                 yield _beside_peer(stand, other, streamed, how)
 
     return rows
@@ -148,7 +148,7 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
 
 def _beside_peer(stand: Stand, other: Gateway, streamed: bool, how: dict[str, Any]) -> Row:
     theirs, ours = (gateway.work("openai", streamed, **how) for gateway in (other, stand.headgate))
-    found = compared((other, theirs), (stand.headgate, ours), min(stand.scale.pairs, 3), stand.folder, WARM)
+    found = compared((other, theirs), (stand.headgate, ours), stand.scale.pairs, stand.folder, WARM)
     told = _note(found, other.name, "headgate", "ms" if streamed else "µs")
     return Row(
         f"beside {other.name} {other.version}: {'stream of 64 paced events, 64' if streamed else 'unary, 16'} at once",

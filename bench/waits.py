@@ -83,7 +83,7 @@ def beginnings(stand: Stand) -> Iterator[Row]:
     """From the command to the first answer to a caller, and the memory of a worker that has given one."""
     times: list[float] = []
     memory: list[float] = []
-    for _ in range(3):
+    for _ in range(stand.scale.pairs):
         ours = headgate_as(stand.upstream, stand.folder, stand.redis[0])
         work = Gateway("headgate", "", ours.port, 0, stand.headgate.headers).work("openai", False, requests=1)
         begun = time.monotonic()
