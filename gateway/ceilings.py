@@ -117,7 +117,7 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool, at_s: float
         predicted = prediction_bound(chat) * apart
         extras = Extras(
             chat.get("service_tier"),
-            special_rates(chat),
+            special_rates(chat, target.dialect),
             calls=apart,
             searches=search_bound(chat) * apart,
             map_searches=map_search_bound(chat) * apart,

@@ -11,7 +11,6 @@
 import base64
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -27,19 +26,6 @@ FORMAT = "google-gemini-v1"  # OpenRouter's word for these signatures in `reason
 # bytes; sent so, with status 200, in the recorded exchange ee422ecb3ee5.
 NO_SIGNATURE = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
 SERVER_PARTS = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
-
-_YOUTUBE = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be"})
-_MIME_OF_ENDING = {
-    **dict.fromkeys(("jpg", "jpeg"), "image/jpeg"),
-    **{ending: f"image/{ending}" for ending in ("png", "webp", "gif", "heic", "heif")},
-    **{ending: f"audio/{ending}" for ending in ("wav", "mp3", "aac", "flac", "ogg", "aiff")},
-    **{ending: f"video/{ending}" for ending in ("mp4", "mpeg", "webm", "wmv", "3gpp")},
-    "mov": "video/quicktime",
-    "pdf": "application/pdf",
-    "json": "application/json",
-    **dict.fromkeys(("txt", "md", "log", "yaml", "yml", "py", "js", "ts", "sql", "toml"), "text/plain"),
-    **{ending: f"text/{ending}" for ending in ("html", "csv", "xml", "css", "rtf")},
-}
 
 
 class Turns(NamedTuple):
@@ -217,7 +203,7 @@ def fetched_urls(chat: Json, endpoint: Endpoint) -> Iterator[str]:
 def _at_google(uri: str, endpoint: Endpoint) -> bool:
     """Whether Gemini reads this address itself: the Files API, Cloud Storage, YouTube."""
     files = (f"{endpoint.base_url}/v1beta/files/", "https://generativelanguage.googleapis.com/v1beta/files/", "gs://")
-    return uri.startswith(files) or urlsplit(uri).hostname in _YOUTUBE
+    return uri.startswith(files) or media_types.is_at_youtube(uri)
 
 
 def _by_uri(uri: str, path: str, desk: _Desk) -> Json:
@@ -226,7 +212,7 @@ def _by_uri(uri: str, path: str, desk: _Desk) -> Json:
         found = media_types.image(uri, path) if image else media_types.data_uri(uri, path)
         return {"inlineData": {"mimeType": found.mime, "data": found.encoded}}
     if _at_google(uri, desk.endpoint):
-        mime = "video/mp4" if urlsplit(uri).hostname in _YOUTUBE else _mime_of(uri)
+        mime = media_types.told_mime(uri)
         return {"fileData": {"fileUri": uri, **({"mimeType": mime} if mime else {})}}
     fetched = desk.media.get(uri)
     if fetched is None:
@@ -235,13 +221,9 @@ def _by_uri(uri: str, path: str, desk: _Desk) -> Json:
     return {"inlineData": {"mimeType": mime, "data": base64.b64encode(fetched.data).decode()}}
 
 
-def _mime_of(name: str) -> str | None:
-    return _MIME_OF_ENDING.get(name.rpartition(".")[2].lower())
-
-
 def _file(file: Json, path: str, desk: _Desk) -> Json:
     """A file: its own bytes, or the URI (or name, `files/…`) that Google's Files API gave it."""
-    name, mime = file.get("filename") or "", _mime_of(file.get("filename") or "")
+    name, mime = file.get("filename") or "", media_types.mime_of(file.get("filename") or "")
     if name:
         desk.dropped.append(Dropped("part:file.filename", "Gemini takes no file names; the ending tells the type"))
     data, uri = file.get("file_data"), file.get("file_id")

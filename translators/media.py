@@ -4,8 +4,23 @@ import base64
 import binascii
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from translators.errors import LLMError
+
+_FILES = "/v1beta/files/"  # of Google's Files API
+_YOUTUBE = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be"})
+_MIME_OF_ENDING = {
+    **dict.fromkeys(("jpg", "jpeg"), "image/jpeg"),
+    **{ending: f"image/{ending}" for ending in ("png", "webp", "gif", "heic", "heif")},
+    **{ending: f"audio/{ending}" for ending in ("wav", "mp3", "aac", "flac", "ogg", "aiff")},
+    **{ending: f"video/{ending}" for ending in ("mp4", "mpeg", "webm", "wmv", "3gpp")},
+    "mov": "video/quicktime",
+    "pdf": "application/pdf",
+    "json": "application/json",
+    **dict.fromkeys(("txt", "md", "log", "yaml", "yml", "py", "js", "ts", "sql", "toml"), "text/plain"),
+    **{ending: f"text/{ending}" for ending in ("html", "csv", "xml", "css", "rtf")},
+}
 
 
 class DataURI(NamedTuple):
@@ -23,6 +38,36 @@ def data_uri(uri: str, param: str) -> DataURI:
     if not comma or "base64" not in options:
         raise LLMError("invalid_request", f"`{param}` is not a base64 data URI", param=param)
     return DataURI(mime.lower() or "text/plain", encoded, base64_bytes(encoded, param))
+
+
+def mime_of(name: str) -> str | None:
+    """The type that the ending of a file's name or address tells, or None."""
+    return _MIME_OF_ENDING.get(name.rpartition(".")[2].lower())
+
+
+def told_mime(url: str) -> str | None:
+    """The type that an address tells by itself: a `data:` URI's own, YouTube's videos, or that of its ending."""
+    if url.startswith("data:"):
+        return url[5:].partition(",")[0].partition(";")[0].lower() or "text/plain"
+    return "video/mp4" if is_at_youtube(url) else mime_of(url)
+
+
+def is_at_youtube(url: str) -> bool:
+    """Whether it is an address of YouTube's."""
+    try:
+        return urlsplit(url).hostname in _YOUTUBE
+    except ValueError:  # no address at all
+        return False
+
+
+def is_image(url: str) -> bool:
+    """Whether what stands there is surely an image: Gemini takes a video, sound or a document in an image's place.
+
+    What else is on the web is one to whoever reads it: others take nothing else, and for Gemini it is fetched here.
+    """
+    if url.startswith(("http://", "https://")) and not is_at_youtube(url) and _FILES not in url:
+        return True
+    return (told_mime(url) or "").startswith("image/")
 
 
 def base64_bytes(encoded: str, param: str) -> bytes:

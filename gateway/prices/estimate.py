@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import orjson
 
-from translators import recall
+from translators import media, recall
 from translators.exchange import Json, ModelFacts
-from translators.media import parts
+from translators.json_values import objects_of
 
 MESSAGE_TOKENS = 16  # what a provider wraps around each message
 SYSTEM_TOKENS = 1024  # the instructions that a provider adds for tools or a response format, one each
@@ -34,8 +34,9 @@ _CLIENT_TOOLS = ("function", "custom")
 # Parameters that bring more than the text of messages, or are about another kind of answer.
 _BEYOND_TEXT = frozenset(
     {"tools", "functions", "response_format", "web_search_options", "plugins", "prediction", "modalities"}
-    | {"cache_control"}
+    | {"cache_control", "prompt_cache_options", "cached_content", "extra_body"}
 )
+_BEYOND_CONTENT = frozenset({"audio", "images", "tool_calls", "cache_control", "prompt_cache_breakpoint"})
 
 
 def text_alone(chat: Json) -> bool:
@@ -43,7 +44,9 @@ def text_alone(chat: Json) -> bool:
     if not _BEYOND_TEXT.isdisjoint(chat):
         return False
     for message in chat["messages"]:
-        if type(message.get("content")) is not str or "audio" in message or "cache_control" in message:
+        if type(message.get("content")) is not str:
+            return False
+        if len(message) > 2 and not _BEYOND_CONTENT.isdisjoint(message):
             return False
     return True
 
@@ -58,20 +61,22 @@ def text_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
 def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
     """The most prompt tokens that `chat` can come to, its body being `body_bytes` long; at most the model's context.
 
-    Images count by IMAGE_TOKENS, audio by its length; what has no bound of its own (files, video, media by id, server
-    tools that read pages into the prompt) counts as the whole context.
+    Images count by IMAGE_TOKENS, audio by its length; what has no bound of its own (files, video, media by id, a prompt
+    that the provider keeps, server tools that read pages into the prompt) counts as the whole context.
     """
     if text_alone(chat):
         return text_bound(chat, body_bytes, facts)
     context = facts.max_input_tokens or CONTEXT_TOKENS
-    if _server_tools(chat) or any(message.get("audio") for message in chat["messages"]):
+    if _server_tools(chat) or _is_kept(chat) or any(message.get("audio") for message in chat["messages"]):
         return context
     tokens = body_bytes + MESSAGE_TOKENS * len(chat["messages"])
     tokens += SYSTEM_TOKENS * sum(bool(chat.get(name)) for name in ("tools", "functions", "response_format"))
-    for part, _ in parts(chat):
+    for part in _all_parts(chat):
         kind = part.get("type")
         if kind == "image_url":
-            url = part["image_url"]["url"]
+            url = _url_of(part)
+            if not media.is_image(url):
+                return context
             tokens += IMAGE_TOKENS - (len(url) if url.startswith("data:") else 0)
         elif kind == "input_audio":
             encoded = len(part["input_audio"]["data"])
@@ -79,6 +84,29 @@ def input_bound(chat: Json, body_bytes: int, facts: ModelFacts) -> int:
         elif kind not in ("text", "refusal") and not _is_text(part):
             return context
     return min(tokens, context)
+
+
+def _all_parts(chat: Json) -> Iterator[Json]:
+    """Those of the content, and the images of earlier answers, which go back as they came."""
+    for part, _ in media.parts(chat):
+        yield part
+    for message in chat["messages"]:
+        for image in objects_of(message, "images"):
+            yield {**image, "type": "image_url"}
+
+
+def _url_of(part: Json) -> str:
+    """An image part's address; "" where an answer's image has none."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else None
+    return url if isinstance(url, str) else ""
+
+
+def _is_kept(chat: Json) -> bool:
+    """Whether a prompt of any length comes before this one, kept by the provider (Gemini's `cachedContent`)."""
+    extra = chat.get("extra_body")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    return bool(chat.get("cached_content") or (isinstance(google, dict) and google.get("cached_content")))
 
 
 def _is_text(part: Json) -> bool:
@@ -114,8 +142,18 @@ def _plugged(chat: Json) -> int:
 
 
 # Extension parameters by which hosts search, sample or route at the caller's expense: xAI's and Perplexity's search,
-# OpenRouter's models and route (openrouter.ai/docs, api-reference), vLLM's best_of.
-UNBOUNDED = dict.fromkeys(("best_of", "data_sources", "models", "route", "search_parameters"))
+# OpenRouter's models, preset and route (openrouter.ai/docs, api-reference), vLLM's best_of, Bedrock's dearer
+# latency (botocore 1.44, PerformanceConfiguration).
+UNBOUNDED = dict.fromkeys(
+    ("best_of", "data_sources", "models", "performanceConfig", "preset", "route", "search_parameters")
+)
+# How the makers on Bedrock call an answer's length or number, and what searches, beside what Converse itself says
+# (docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html). Whether it heeds these is not known.
+_OWN_WORDS = "additionalModelRequestFields"
+_LENGTHS = frozenset(
+    {"max_tokens", "max_tokens_to_sample", "max_completion_tokens", "maxTokens", "max_gen_len", "textGenerationConfig"}
+    | {"inferenceConfig", "n", "num_generations", "numResults", "tools"}
+)
 
 
 def unbounded(chat: Json) -> str | None:
@@ -123,6 +161,9 @@ def unbounded(chat: Json) -> str | None:
     plugins = chat.get("plugins")
     if plugins and not (isinstance(plugins, list) and len(plugins) == _plugged(chat)):
         return "plugins"
+    own = chat.get(_OWN_WORDS)
+    if isinstance(own, dict) and not _LENGTHS.isdisjoint(own):
+        return _OWN_WORDS
     if UNBOUNDED.keys().isdisjoint(chat):
         return None
     return next((name for name in UNBOUNDED if chat.get(name)), None)
@@ -133,26 +174,57 @@ def prediction_bound(chat: Json) -> int:
     return len(orjson.dumps(chat["prediction"])) if chat.get("prediction") else 0
 
 
-def special_rates(chat: Json) -> frozenset[str]:
-    """The rates beyond text's that `chat` may need, by their names in pricing.yaml."""
+def special_rates(chat: Json, dialect: str) -> frozenset[str]:
+    """The rates beyond text's that `chat` may need in this dialect, by their names in pricing.yaml."""
     wanted = {f"{kind}_output" for kind in chat.get("modalities") or () if kind in ("audio", "image")}
-    for part, _ in parts(chat):
+    for part in _all_parts(chat):
         kind = part.get("type")
         if kind == "image_url":
             wanted.add("image_input")
-        elif kind in ("input_audio", "video_url"):
+        if kind in ("input_audio", "video_url") or (dialect in _MIXING and _may_sound(part)):
             wanted.add("audio_input")
-    if any(isinstance(mark, dict) and mark.get("ttl") == "1h" for mark in _cache_marks(chat)):
+    if _asks_for_an_hour(chat, dialect in _KEEPING):
         wanted.add("cache_write_1h")
     return frozenset(wanted)
 
 
-def _cache_marks(chat: Json) -> Iterator[object]:
-    yield chat.get("cache_control")
-    for holder in (*chat["messages"], *(chat.get("tools") or ())):
-        yield holder.get("cache_control")
-    for part, _ in parts(chat):
-        yield part.get("cache_control")
+_MIXING = ("gemini", "vertex")  # take any kind of media as a file, or in an image's place
+_KEEPING = ("anthropic", "vertex_anthropic", "bedrock")  # read OpenAI's marks too; any `ttl` of theirs is an hour
+
+
+def _may_sound(part: Json) -> bool:
+    """Whether a file, or what stands in an image's place, may be sound or a video."""
+    match part:
+        case {"type": "image_url"}:
+            url = _url_of(part)
+            mime = "image/" if media.is_image(url) else media.told_mime(url)
+        case {"type": "file", "file": file}:
+            data, name = file.get("file_data"), str(file.get("filename") or "")
+            mime = media.told_mime(data) if isinstance(data, str) and data[:5] in _ADDRESSES else None
+            if mime in (None, "application/octet-stream"):
+                mime = media.mime_of(name) or media.mime_of(str(file.get("file_id") or ""))
+            if mime is None and isinstance(data, str) and data[:5] not in _ADDRESSES:
+                return False  # bytes under no name are a PDF or text
+        case _:
+            return False
+    return mime is None or mime.startswith(("audio/", "video/"))
+
+
+_ADDRESSES = ("data:", "http:", "https", "gs://")
+
+
+def _asks_for_an_hour(chat: Json, both: bool) -> bool:
+    """Whether a cache is to keep anything for an hour. `both`: OpenAI's marks count as Anthropic's own do."""
+    tools = chat.get("tools") or ()
+    calls = [call for message in chat["messages"] for call in message.get("tool_calls") or ()]
+    functions = [tool["function"] for tool in tools if isinstance(tool.get("function"), dict)]
+    for holder in (chat, *chat["messages"], *calls, *tools, *functions, *(part for part, _ in media.parts(chat))):
+        control, point = holder.get("cache_control"), holder.get("prompt_cache_breakpoint")
+        if isinstance(control, dict) and control.get("ttl") == "1h":
+            return True
+        if both and isinstance(point, dict) and point.get("ttl"):
+            return True
+    return both and bool((chat.get("prompt_cache_options") or {}).get("ttl"))
 
 
 def text_estimate(text_bytes: int) -> int:
@@ -180,7 +252,7 @@ def prompt_estimate(chat: Json, plain: bool = False) -> int:
     for name in ("tools", "functions", "response_format"):
         if chat.get(name):
             tokens += text_estimate(len(orjson.dumps(chat[name])))
-    return tokens + sum(_media_estimate(part) for part, _ in parts(chat))
+    return tokens + sum(_media_estimate(part) for part in _all_parts(chat))
 
 
 def _tokens_in(text: str) -> int:

@@ -21,6 +21,26 @@ def test_a_whole_answer_gets_what_the_cap_affords(gateway: Running, upstream: Up
     assert 50 < json.loads(upstream.requests[0].body)["max_completion_tokens"] < 500
 
 
+VIDEO = [{"type": "image_url", "image_url": {"url": "https://youtu.be/a"}}]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"cached_content": "cachedContents/a"},
+        {"messages": [{"role": "user", "content": VIDEO}]},
+        {"messages": [{"role": "assistant", "content": "", "images": VIDEO}, *HELLO["messages"]]},
+    ],
+    ids=["a kept prompt", "a video for an image", "a video for an answer's image"],
+)
+def test_what_may_be_of_any_length_is_not_for_a_small_budget(
+    gateway: Running, upstream: Upstream, more: dict[str, Any]
+) -> None:
+    answer = gateway.chat(gateway.new_key(max_budget="0.1"), HELLO | more)
+    assert (answer.status_code, error_of(answer)["code"]) == (429, "insufficient_quota")
+    assert not upstream.requests
+
+
 def test_another_target_may_answer_after_a_half_answer_and_both_are_paid_for(
     gateway: Running, upstream: Upstream
 ) -> None:

@@ -20,6 +20,7 @@ from gateway.prices.estimate import (
     text_alone,
     text_bound,
     text_estimate,
+    unbounded,
 )
 from translators.exchange import ModelFacts
 
@@ -56,6 +57,14 @@ def test_a_picture_counts_as_a_picture_and_not_by_its_bytes() -> None:
     assert IMAGE_TOKENS < by_url < IMAGE_TOKENS + 300
 
 
+def test_a_picture_of_an_earlier_answer_is_one() -> None:
+    asked = chat("hi", "there")
+    asked["messages"][0]["images"] = [{"type": "image_url", "image_url": {"url": PICTURE}}, None]
+    assert IMAGE_TOKENS < bound(asked) < IMAGE_TOKENS + 300
+    asked["messages"][0]["images"] = 3  # as callers may write it
+    assert bound(asked) < 300
+
+
 def test_audio_counts_by_its_length() -> None:
     data = base64.b64encode(bytes(48_000)).decode()
     tokens = bound(chat([{"type": "input_audio", "input_audio": {"data": data, "format": "mp3"}}]))
@@ -71,6 +80,14 @@ def test_audio_counts_by_its_length() -> None:
         chat("hi", web_search_options={}),
         chat("hi", tools=[{"type": "web_search_20260101", "name": "web_search"}]),
         {"messages": [{"role": "assistant", "audio": {"id": "audio-1"}}, {"role": "user", "content": "hi"}]},
+        chat("hi", cached_content="cachedContents/a"),
+        chat("hi", extra_body={"google": {"cached_content": "cachedContents/a"}}),
+        chat([{"type": "image_url", "image_url": {"url": "https://www.youtube.com/watch?v=a"}}]),
+        chat([{"type": "image_url", "image_url": {"url": "https://generativelanguage.googleapis.com/v1beta/files/a"}}]),
+        chat([{"type": "image_url", "image_url": {"url": "gs://b/a.mp4"}}]),
+        chat([{"type": "image_url", "image_url": {"url": "data:video/mp4;base64,AAAA"}}]),
+        {"messages": [{"role": "assistant", "content": "a", "images": [{"image_url": {"url": "https://youtu.be/a"}}]}]},
+        {"messages": [{"role": "assistant", "content": "a", "images": [{"image_url": "https://h"}]}]},
     ],
 )
 def test_what_has_no_bound_of_its_own_counts_as_the_whole_context(asked: dict[str, Any]) -> None:
@@ -124,13 +141,66 @@ def test_an_answer_comes_with_one_lot_of_places_at_most() -> None:
         (chat("hi", modalities=["text", "audio"]), {"audio_output"}),
         (chat([{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]), {"audio_input"}),
         (chat([{"type": "image_url", "image_url": {"url": "https://h"}}]), {"image_input"}),
+        (chat([{"type": "image_url", "image_url": {"url": "https://youtu.be/a"}}]), {"image_input", "audio_input"}),
+        (chat([{"type": "image_url", "image_url": {"url": "gs://b/a.MP3"}}]), {"image_input", "audio_input"}),
+        (chat([{"type": "image_url", "image_url": {"url": "gs://b/a.png"}}]), {"image_input"}),
+        (chat([{"type": "file", "file": {"file_id": "files/a", "filename": "a.mp3"}}]), {"audio_input"}),
+        (chat([{"type": "file", "file": {"file_id": "files/a"}}]), {"audio_input"}),
+        (chat([{"type": "file", "file": {"file_id": "files/a", "filename": "a.pdf"}}]), set()),
+        (chat([{"type": "file", "file": {"file_data": "data:audio/wav;base64,"}}]), {"audio_input"}),
+        (chat([{"type": "file", "file": {"file_data": "data:application/pdf;base64,"}}]), set()),
+        (chat([{"type": "file", "file": {"file_data": "JVBERi0="}}]), set()),
+        (chat([{"type": "file", "file": {"file_data": "AAAA", "filename": "a.mp4"}}]), {"audio_input"}),
+        (chat([{"type": "file", "file": {"file_data": "https://h/a"}}]), {"audio_input"}),
         (chat([{"type": "text", "text": "", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]), {"cache_write_1h"}),
         (chat([{"type": "text", "text": "", "cache_control": {"type": "ephemeral"}}]), set()),
         (chat("hi", tools=[{"type": "function", "cache_control": {"ttl": "1h"}}]), {"cache_write_1h"}),
     ],
 )
 def test_special_rates_are_asked_for_where_they_can_apply(asked: dict[str, Any], rates: set[str]) -> None:
-    assert special_rates(asked) == rates
+    assert special_rates(asked, "gemini") == rates
+
+
+def test_a_file_is_sound_to_those_alone_who_hear_it() -> None:
+    asked = chat([{"type": "file", "file": {"file_id": "file-a"}}])
+    assert special_rates(asked, "openai") == special_rates(asked, "anthropic") == set()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        chat("hi", prompt_cache_options={"ttl": "12h"}),
+        chat([{"type": "text", "text": "", "prompt_cache_breakpoint": {"ttl": "30m"}}]),
+        {"messages": [{"role": "user", "content": "hi", "prompt_cache_breakpoint": {"ttl": "30m"}}]},
+        {
+            "messages": [
+                {"role": "assistant", "content": "", "tool_calls": [{"prompt_cache_breakpoint": {"ttl": "1h"}}]}
+            ]
+        },
+    ],
+)
+def test_what_openai_says_of_a_cache_is_an_hour_where_it_is_read(asked: dict[str, Any]) -> None:
+    assert not text_alone(asked)
+    assert special_rates(asked, "anthropic") == special_rates(asked, "bedrock") == {"cache_write_1h"}
+    assert special_rates(asked, "openai") == set()
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, None),
+        ({"search_parameters": {"mode": "on"}}, "search_parameters"),
+        ({"search_parameters": None}, None),
+        ({"plugins": [{"id": "web"}]}, None),
+        ({"plugins": [{"id": "web"}, {"id": "file-parser"}]}, "plugins"),
+        ({"preset": "a"}, "preset"),
+        ({"performanceConfig": {"latency": "optimized"}}, "performanceConfig"),
+        ({"additionalModelRequestFields": {"top_k": 9}}, None),
+        ({"additionalModelRequestFields": {"top_k": 9, "max_tokens": 9}}, "additionalModelRequestFields"),
+    ],
+)
+def test_what_nothing_bounds_is_named(more: dict[str, Any], name: str | None) -> None:
+    assert unbounded(chat("hi", **more)) == name
 
 
 def test_an_estimate_of_text_is_near_a_token_every_four_bytes_and_a_character_elsewhere() -> None:
