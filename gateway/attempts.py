@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ class Course:
         self.decoder: Decoder | None = None  # of a stream
         self.frames: list[bytes] = []  # what of it has been decoded and not sent
         self.first_byte: float | None = None  # time.perf_counter() at its first content
-        self.ended, self.ended_by = False, ""  # whether it is at its end; why it was ended here
+        self.ended, self.ended_by = False, ""  # whether it came to its end, and to a good one; why it was ended here
         self.lanes: tuple[Course, ...] = ()  # one for each of `n` choices, where each takes a call of its own
         self.past: tuple[Owed, ...] = ()  # of attempts that failed and are billed all the same
 
@@ -145,16 +146,22 @@ class Course:
 
     def close(self) -> None:
         """Let go of the provider; cuts what is still being generated. What has come unread counts as generated."""
-        for lane in self.lanes:
-            lane.close()
         if self.reply is not None:
-            unread = self.reply.close()
+            unread = self.reply.close()  # of all lanes, before each lets go of its own
             if self.decoder is not None and not self.ended:
-                for piece in unread:
-                    try:
-                        self.decoder.feed(piece)
-                    except LLMError:
-                        break
+                self._hear_out(self.decoder, unread, self.reply.complete)
+        for at, lane in enumerate(self.lanes):
+            lane.ended = lane.ended or (isinstance(self.decoder, choices.Decoder) and at in self.decoder.ended)
+            lane.close()
+
+    def _hear_out(self, decoder: Decoder, unread: Sequence[bytes], complete: bool) -> None:
+        for piece in unread:
+            with suppress(LLMError):  # of one lane; the others have their say
+                decoder.feed(piece)
+        if complete:
+            with suppress(LLMError):
+                decoder.close()
+                self.ended = True
 
 
 def prepare(course: Course) -> None:

@@ -110,7 +110,7 @@ def observed(course: Course, ending: str) -> tuple[Usage, bool]:
         return _filled(course, course.reported, 0, complete=True)
     at_work = course.broke_off or (ending in LEFT and course.on_its_way)
     if decoder is not None and (decoder.started or at_work or ending == "done"):
-        complete = ending == "done" or (course.ended and decoder.done)  # an abandoned one may have been drained
+        complete = ending == "done" or decoder.done or course.ended  # who left may have left behind its end
         return _filled(course, decoder.usage, decoder.output_bytes, complete=complete)
     if at_work:
         received = course.reply.received_bytes if course.reply is not None and course.accepted else 0

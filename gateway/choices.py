@@ -41,7 +41,8 @@ class Replies:
 
     def __init__(self, replies: Mapping[int, Reply]) -> None:
         self._replies = replies
-        self._pieces: asyncio.Queue[bytes | LLMError] = asyncio.Queue(maxsize=1)
+        self._pieces: asyncio.Queue[bytes | LLMError] = asyncio.Queue()
+        self._room = {index: asyncio.Semaphore() for index in replies}  # for a piece of each
         self._open = len(replies)
         self._readers: Sequence[asyncio.Task[None]] = [
             asyncio.ensure_future(self._read(index, reply)) for index, reply in replies.items()
@@ -49,12 +50,13 @@ class Replies:
 
     async def _read(self, index: int, reply: Reply) -> None:
         try:
-            while data := await reply.next():
-                await self._pieces.put(choices.piece(index, data))
+            more = True
+            while more:
+                await self._room[index].acquire()
+                more = bool(data := await reply.next())
+                self._pieces.put_nowait(choices.piece(index, data))
         except LLMError as error:
-            await self._pieces.put(error)
-        else:
-            await self._pieces.put(choices.piece(index, b""))
+            self._pieces.put_nowait(error)
 
     @property
     def received_bytes(self) -> int:
@@ -72,6 +74,7 @@ class Replies:
             found = await self._pieces.get()
         if isinstance(found, LLMError):
             raise found
+        self._room[found[0]].release()
         self._open -= len(found) == 1
         return found
 
@@ -81,9 +84,15 @@ class Replies:
             pass
 
     def close(self) -> Sequence[bytes]:
-        """Cut what is not at its end; what was not read is its own reply's to tell."""
+        """Cut what is not at its end; what has come unread, piece by piece, the ends that were told included."""
         for reader in self._readers:
             reader.cancel()
-        for reply in self._replies.values():
-            reply.close()
-        return ()
+        unread: list[bytes] = []
+        while not self._pieces.empty():
+            if isinstance(found := self._pieces.get_nowait(), bytes):
+                unread.append(found)
+        for index, reply in self._replies.items():
+            unread += [choices.piece(index, data) for data in reply.close()]
+            if reply.complete:
+                unread.append(choices.piece(index, b""))
+        return unread

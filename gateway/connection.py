@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from translators.errors import LLMError
+from translators.errors import LLMError, cut_off
 
 HIGH_WATER_BYTES = 256 * 1024  # unread body at which reading from the provider pauses
 JOINED_BYTES = 16 * 1024  # of a request's body: up to so much is copied, for one record of TLS instead of two (4 µs)
@@ -425,4 +425,4 @@ def decoded(head: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def _cut_off() -> LLMError:
-    return LLMError("bad_upstream", "The provider broke off in the middle of its answer", code="provider_cut_off")
+    return cut_off("The provider broke off in the middle of its answer")

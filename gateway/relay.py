@@ -82,8 +82,8 @@ class _Passage:
         if data:
             frames = decoder.feed(data)
         else:
-            self._course.ended = True
             frames = decoder.close()
+            self._course.ended = True
         self._silent_s, self._frames = 0.0, frames
         if frames:
             said = frames[0] if len(frames) == 1 else b"".join(frames)

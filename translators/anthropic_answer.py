@@ -12,7 +12,7 @@ import orjson
 from translators import deltas, sse
 from translators.anthropic_blocks import FINISH, KEPT, Reply
 from translators.completion import Chunks, choice, completion, rewritten
-from translators.errors import Kind, LLMError, of_status, request_id_header, retry_after_s, unexplained
+from translators.errors import Kind, LLMError, cut_off, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
 from translators.json_values import answer_of, event_of, object_of
 from translators.usage import Usage, count, later
@@ -264,7 +264,7 @@ class Decoder:
         """
         frames = self.feed(b"\n\n")
         if self._failed is None and not self.done:
-            self._failed = LLMError("bad_upstream", "The provider's stream ended before its message did")
+            self._failed = cut_off("The provider's stream ended before its message did")
         if self._failed is not None:
             raise self._failed
         return frames

@@ -12,7 +12,7 @@ import orjson
 from translators import deltas, event_stream
 from translators.bedrock_blocks import KEPT, Reply
 from translators.completion import Chunks, choice, completion
-from translators.errors import Kind, LLMError, of_status, request_id_header, retry_after_s, unexplained
+from translators.errors import Kind, LLMError, cut_off, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
 from translators.json_values import answer_of, event_of, object_of, objects_of
 from translators.usage import Usage, count, later
@@ -227,7 +227,7 @@ class Decoder:
     def close(self) -> list[bytes]:
         """The last frames. Raises LLMError("bad_upstream") where messageStop never came, or within a frame."""
         if self._failed is None and (self._stop is None or self._events.pending):
-            self._failed = LLMError("bad_upstream", "The provider's stream ended before its message did")
+            self._failed = cut_off("The provider's stream ended before its message did")
         if self._failed is not None:
             raise self._failed
         frames: list[bytes] = []

@@ -12,7 +12,7 @@ import orjson
 
 from translators import sse
 from translators.completion import Chunks
-from translators.errors import LLMError
+from translators.errors import LLMError, cut_off
 from translators.exchange import Answer, Context, Json
 from translators.exchange import Decoder as OneDecoder
 from translators.json_values import piece_of
@@ -67,7 +67,7 @@ class Decoder:
         self._include_usage = context.include_usage
         self._chunks = Chunks(f"chatcmpl-{request_id}", created, context.model)
         self._head: Json = {}  # what must be the same in every frame, as the first had it
-        self._ended = set(ended)
+        self.ended = set(ended)
 
     @property
     def usage(self) -> Usage:
@@ -94,14 +94,15 @@ class Decoder:
         index, data = data[0], data[1:]
         if data:
             return self.framed(index, self._decoders[index].feed(data))
-        self._ended.add(index)
-        return self.framed(index, self._decoders[index].close())
+        frames = self._decoders[index].close()
+        self.ended.add(index)
+        return self.framed(index, frames)
 
     def close(self) -> list[bytes]:
         """The usage of all, where it was asked for. Raises LLMError("bad_upstream") if an answer is not at its end."""
-        self._ended |= {index for index, decoder in enumerate(self._decoders) if decoder.done}
-        if len(self._ended) < len(self._decoders):
-            raise LLMError("bad_upstream", "The provider's streams ended before their answers did")
+        self.ended |= {index for index, decoder in enumerate(self._decoders) if decoder.done}
+        if len(self.ended) < len(self._decoders):
+            raise cut_off("The provider's streams ended before their answers did")
         return [self._chunks.usage(self.usage)] if self._include_usage else []
 
     def framed(self, index: int, frames: Sequence[bytes]) -> list[bytes]:

@@ -108,6 +108,11 @@ class LLMError(Exception):
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
+def cut_off(message: str) -> LLMError:
+    """An answer that stops before its end. What the provider had counted by then, it bills."""
+    return LLMError("bad_upstream", message, code="provider_cut_off")
+
+
 def of_status(
     status: int,
     message: str,

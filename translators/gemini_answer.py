@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from translators import completion, json_array, sse
-from translators.errors import LLMError
+from translators.errors import LLMError, cut_off
 from translators.exchange import NONE, Answer, Context, Json
 from translators.gemini_candidate import FINISH, PLAIN, Candidate, dict_of, list_of, logprobs_of, searches
 from translators.gemini_error import error_object, within
@@ -189,9 +189,9 @@ class Decoder:
             raise self._failed
         chunks, blocked = self._chunks, self._blocked.get("blockReason")
         if chunks is None or not (self._candidates or blocked):
-            raise LLMError("bad_upstream", "The provider's stream ended without an answer")
+            raise cut_off("The provider's stream ended without an answer")
         if any(candidate.finish is None for candidate in self._candidates.values()) and not blocked:
-            raise LLMError("bad_upstream", "The provider's stream ended before its answer did")
+            raise cut_off("The provider's stream ended before its answer did")
         self.output_bytes = 0
         for index in sorted(self._candidates):
             candidate = self._candidates[index]

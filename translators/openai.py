@@ -15,7 +15,7 @@ import orjson
 
 from translators import plain, sse
 from translators.completion import written_bytes
-from translators.errors import LLMError
+from translators.errors import LLMError, cut_off
 from translators.exchange import ENDPOINTS, NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
 from translators.json_values import piece_of, whole_characters
 from translators.openai_error import error, failure, failure_within, told_in
@@ -287,9 +287,9 @@ class Decoder:
         if self._error is not None:
             raise self._error
         if not self._open:
-            raise LLMError("bad_upstream", "The provider's stream held no answer")
+            raise cut_off("The provider's stream held no answer")
         if not self.done and not self._open <= self._finished:
-            raise LLMError("bad_upstream", "The provider's stream broke off before its end")
+            raise cut_off("The provider's stream broke off before its end")
         return frames
 
     def _blocks(self, data: bytes) -> list[bytes]:
@@ -388,6 +388,8 @@ class Decoder:
         usage = usage_of(chunk)
         if usage is not None:
             self.usage, self._usage_to_come = latest(self.usage, usage), False
+            if self._error is not None:
+                self._error.usage = self.usage
         choices = chunk.get("choices") or []
         failure = failure_within(chunk)
         if failure is not None:
