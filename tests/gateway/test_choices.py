@@ -41,7 +41,7 @@ class Scripted:
 
     def close(self) -> tuple[bytes, ...]:
         self.closed = True
-        return ()
+        return tuple(self._pieces)
 
 
 async def drained(replies: Replies) -> list[bytes]:
@@ -81,5 +81,28 @@ def test_silence_raises_and_loses_nothing() -> None:
             await replies.next(0.01)
         replies.close()
         assert await Replies({}).next() == b""
+
+    asyncio.run(run())
+
+
+def test_what_nobody_asked_for_is_told_when_they_are_closed() -> None:
+    """One of each was read ahead; what is behind it lies where it came."""
+
+    async def run() -> None:
+        replies = Replies({0: Scripted(b"a", b"b", b"c"), 1: Scripted(b"x", b"y")})
+        assert await replies.next() == piece(0, b"a")
+        await asyncio.sleep(0.01)
+        unread = replies.close()
+        assert [each for each in unread if each[0] == 0] == [piece(0, b"b"), piece(0, b"c")]
+        assert [each for each in unread if each[0] == 1] == [piece(1, b"x"), piece(1, b"y")]
+
+    asyncio.run(run())
+
+
+def test_an_end_that_nobody_asked_for_is_told_too() -> None:
+    async def run() -> None:
+        replies = Replies({0: Scripted()})
+        await asyncio.sleep(0.01)
+        assert piece(0, b"") in replies.close()
 
     asyncio.run(run())
