@@ -1,7 +1,7 @@
 """The shell that meets the world. Files in the order in which a request meets them:
 
     serve, first_run   `headgate serve`: check, prepare the store, say how to begin, run the workers
-    http1              the connections of callers
+    http1              the connections of callers; http1_exchange: one request on one, and its answer
     app                the route; nothing in front of a stream but this
     gateway            what the endpoints need, in one value
     chat               tells the story of one request, top to bottom

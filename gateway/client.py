@@ -9,7 +9,7 @@ import orjson
 from starlette.types import Receive, Send
 
 from gateway.hang_up import HungUp
-from gateway.http1 import exchange_of
+from gateway.http1_exchange import exchange_of
 from translators import sse
 from translators.errors import LLMError
 

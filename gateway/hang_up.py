@@ -1,6 +1,6 @@
 """What ends the work on a request from outside: a client that hangs up, or a hold that is lost.
 
-A connection of ours tells it (http1.Exchange.when_gone); another server tells nobody until `receive()` is asked.
+A connection of ours tells it (Exchange.when_gone); another server tells nobody until `receive()` is asked.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from starlette.types import Message, Receive
 
-from gateway.http1 import Exchange
+from gateway.http1_exchange import Exchange
 
 
 class HungUp(Exception):
@@ -98,7 +98,7 @@ class _Watch:
         self._awaited: asyncio.Future[Any] | None = None
 
     def when_gone(self, gone: Callable[[], None]) -> None:
-        """As `http1.Exchange` does it."""
+        """As `Exchange` does it."""
         self._gone = gone
         self._go_on()
 

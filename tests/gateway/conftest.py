@@ -15,7 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.admin import http
 from gateway.cli import main
+from gateway.http1 import Connection
 from gateway.ledger.opening import open_store
+from tests.gateway.caller import KEPT_S, Client, app
 from tests.gateway.desk import ADMIN_KEY, Desk, Worker, desk_over
 from tests.gateway.terminal import Run
 from tests.redis_server import redis_prefix
@@ -82,3 +84,38 @@ def run(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monk
         return printed
 
     return command
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where a server of our connections listens, whose application answers by the path."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                ws="none",
+                loop="uvloop",
+                lifespan="off",
+                log_config=None,
+                date_header=False,
+                server_header=False,
+                timeout_keep_alive=KEPT_S,
+            )
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[Client]:
+    """A caller of it."""
+    made = Client(port)
+    yield made
+    made.socket.close()
