@@ -45,7 +45,7 @@ class Client:
     async def stream(self, headers: Mapping[str, str]) -> None:
         """The head of a stream, which goes out with its first piece."""
         head = None if self.exchange is None else self._lines(_STREAM, headers)
-        if self.exchange is not None and head is not None and self.exchange.begin(200, head):
+        if self.exchange is not None and head is not None and self.exchange.answer(200, head, None):
             self.begun = True
         else:
             await self.start(200, {**STREAM_HEADERS, **headers})

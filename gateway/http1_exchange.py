@@ -156,43 +156,35 @@ class Exchange(RequestResponseCycle):
         else:
             self._go_on(message.get("body", b""), message.get("more_body", False))
 
-    def answer(self, status: int, head: bytes, body: bytes) -> bool:
-        """A whole answer in one write; False where the caller does not keep up, or the answer is not so simple.
+    def answer(self, status: int, head: bytes, body: bytes | None) -> bool:
+        """A whole answer in one write; or, with None for `body`, the head of one of any length, ahead of `write`.
 
-        `head`: lines of headers, each with its CR and LF, but without `content-length` and `connection`.
+        False where the caller does not keep up, or the answer is not so simple: then nothing has begun. `head`: lines
+        of headers, each with its CR and LF, but without `content-length`, `transfer-encoding` and `connection`.
         """
         connection = self._connection
         if connection is None or self.flow.write_paused or self.response_started:
             return False
         if self.disconnected:
-            return True
+            return True  # nobody is left to read it
         if connection.server_state.default_headers or self.scope["method"] == "HEAD" or status in BODILESS:
             return False
-        self.response_started = self.response_complete = True
+        if body is None and self.scope["http_version"] == "1.0":  # where there are no chunks
+            return False
+        self.response_started = True
         if not self.keep_alive:
             head += b"connection: close\r\n"
+        if body is None:
+            self._head = b"%b%btransfer-encoding: chunked\r\n\r\n" % (STATUS_LINE[status], head)
+            self.chunked_encoding, self.waiting_for_100_continue = True, False
+            return True
+        self.response_complete = True
         self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], head, len(body), body))
         if self._waiter is not None:
             self.set()
         if not self.keep_alive:
             connection.close()
         connection.on_response_complete()
-        return True
-
-    def begin(self, status: int, head: bytes) -> bool:
-        """An answer of any length begins, with headers as `answer` takes them; False where that is not so simple."""
-        connection = self._connection
-        if connection is None or self.flow.write_paused or self.response_started or self.disconnected:
-            return False
-        if connection.server_state.default_headers or status in BODILESS:
-            return False
-        if self.scope["method"] == "HEAD" or self.scope["http_version"] == "1.0":
-            return False
-        if not self.keep_alive:
-            head += b"connection: close\r\n"
-        self._head = b"%b%btransfer-encoding: chunked\r\n\r\n" % (STATUS_LINE[status], head)
-        self.response_started = self.chunked_encoding = True
-        self.waiting_for_100_continue = False
         return True
 
     def write(self, piece: bytes) -> bool:

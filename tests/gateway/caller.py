@@ -83,7 +83,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         case "/begun":
             exchange = exchange_of(send)
             assert exchange is not None
-            if not exchange.begin(200, b"x-a: b\r\n"):
+            if not exchange.answer(200, b"x-a: b\r\n", None):
                 await begin(x_a="b")
             for piece in (b"one", b"two"):
                 await say(piece, more=True)
