@@ -56,6 +56,7 @@ class Course:
     broke_off = False  # it was at work, and will bill what it did, when it or we went away
     bytes_per_token = BYTES_PER_TOKEN  # of the answer, for estimates
     failure: LLMError | None = None  # the last that was noted
+    failed_target = ""  # at which that was
     abandoned = False  # the client is gone, and this is read on for its usage alone
     prompt_guess: int | None = None  # tokens, once somebody has needed to guess
     last_frame = b""  # of a stream that may have to be ended by us: the last with a choice
@@ -112,7 +113,7 @@ class Course:
         """Note whether the provider was at work when `error` ended the attempt: fallen silent, or cut in an answer."""
         if error is self.failure:  # it comes by again on its way out, and another target may stand here by now
             return
-        self.failure = error
+        self.failure, self.failed_target = error, self.target.name if self.target is not None else ""
         silent = error.kind == "timeout" and self.on_its_way and (self.reply is None or self.accepted)
         cut = error.code == "provider_cut_off" and (self.decoder is None or self.decoder.usage != Usage())
         self.broke_off = self.broke_off or silent or cut

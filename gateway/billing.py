@@ -53,7 +53,7 @@ def bill(course: Course, hold: Hold, ending: str) -> Bill:
     return Bill(
         *(course.request_id, payers.key_id, payers.team_id, hold.counters, nanousd, usage.buckets()),
         course.chat["model"],
-        target.name if target is not None and (course.accepted or course.past) else "",
+        target.name if target is not None and (course.accepted or usage is not NOTHING) else "",
         *(ending, estimated, unpriced, row, usage.service_tier, usage.region),
         round((time.perf_counter() - started) * 1000),
         None if first is None else round((first - started) * 1000),

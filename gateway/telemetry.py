@@ -15,6 +15,8 @@ from translators.errors import LLMError
 
 KEPT_S = 0.05  # a log line, so that it is written with others
 MOST_LINES = 1000
+MOST_MESSAGE = 500  # characters of an error's
+TELLING = ("upstream_auth", "upstream_quota")  # kinds of errors that the operator alone can do something about
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 log = logging.getLogger("headgate")
@@ -81,15 +83,21 @@ class Lines(logging.Handler):
 LINES = Lines()
 
 
-def settled(bill: Bill, outcome: Settled) -> None:
-    """One line for a request that was billed; a warning where it cost more than it held."""
+def settled(bill: Bill, outcome: Settled, failure: LLMError | None = None, failed_target: str = "") -> None:
+    """One line for a request that was billed; a warning where it cost more than it held, or our own key was refused.
+
+    `failure`: of its last attempt that failed, at `failed_target`.
+    """
     if outcome.overrun_nanousd or bill.unpriced:
-        log.warning("%s", _told(bill, outcome.overrun_nanousd))
+        log.warning("%s", _told(bill, outcome.overrun_nanousd, failure, failed_target))
+    elif failure is not None:
+        level = logging.WARNING if failure.kind in TELLING else logging.INFO
+        log.log(level, "%s", _told(bill, 0, failure, failed_target))
     elif log.isEnabledFor(logging.INFO):  # one for every request: logging's own way costs more than all of the line
         LINES.add(bill, time.time())
 
 
-def _told(bill: Bill, overrun_nanousd: int) -> str:
+def _told(bill: Bill, overrun_nanousd: int, failure: LLMError | None = None, failed_target: str = "") -> str:
     line = {
         "request_id": bill.request_id,
         "key_id": bill.key_id,
@@ -107,6 +115,9 @@ def _told(bill: Bill, overrun_nanousd: int) -> str:
         line["unpriced"] = True
     if overrun_nanousd:
         line["overrun_nanousd"] = overrun_nanousd
+    if failure is not None:
+        line |= {"error": failure.message[:MOST_MESSAGE], "error_code": failure.code, "error_status": failure.status}
+        line["error_target"] = failed_target
     try:
         return orjson.dumps(line).decode()
     except orjson.JSONEncodeError:  # a number past 64 bits: one odd bill must not take the lines beside it along

@@ -37,6 +37,7 @@ class Pulse:
         self._checkpoint_s = checkpoint_s
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._adopted_s = 0.0
+        self._away = False  # the store, as it was last seen
 
     def start(self) -> None:
         """Begin to beat."""
@@ -115,8 +116,16 @@ class Pulse:
                 if reaped < REAPED:
                     return
                 await asyncio.sleep(0)  # many died at once: ours must be renewed meanwhile
-        except StoreDown:
-            return  # the next beat tries again
+        except StoreDown as error:  # the next beat tries again
+            self._seen(str(error))
+        else:
+            self._seen("")
+
+    def _seen(self, trouble: str) -> None:
+        """Log it when the store goes away, and when it is back."""
+        if bool(trouble) != self._away:
+            self._away = bool(trouble)
+            log.warning("the ledger's store is away: %s" if trouble else "the ledger's store is back%s", trouble)
 
     async def unspool(self) -> None:
         """Have the store take what waits in the spool; from time to time look for what a dead process has left."""

@@ -229,7 +229,7 @@ class Bill:
     cost_nanousd: int
     usage: Mapping[str, int] = field(default_factory=dict)  # billed buckets by name
     model: str = ""  # as the caller asked
-    target: str = ""  # provider/model that answered; "" when none did
+    target: str = ""  # provider/model that answered, or that is paid for having worked; "" when none did
     ending: str = ""  # done, failed, hung_up, cancelled, cut (by its cap), lost (its worker died) …
     estimated: bool = False
     unpriced: bool = False

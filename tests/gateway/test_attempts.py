@@ -65,6 +65,8 @@ def test_a_provider_that_says_nothing_is_a_timeout(gateway: Running, upstream: U
     upstream.answer(replay.SILENCE)
     answer = gateway.chat(gateway.new_key(), HELLO)
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+    (entry,) = gateway.entries()
+    assert (entry["target"], entry["estimated"]) == ("openai/small", True)  # it was at work, and is paid for its prompt
 
 
 def test_weights_spread_the_first_tries(gateway: Running, upstream: Upstream) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gateway import telemetry
 from gateway.ledger.store import Bill, Settled
+from translators.errors import LLMError
 
 BILL = Bill("r1", "key_1", None, (), 350, {"input_tokens": 3}, "small", "openai/small", "done")
 
@@ -50,6 +51,19 @@ def test_an_overrun_and_a_missing_price_are_warnings(caplog: pytest.LogCaptureFi
     telemetry.settled(replace(BILL, unpriced=True), Settled(True, 0))
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert json.loads(caplog.records[0].getMessage())["overrun_nanousd"] == 5
+
+
+def test_a_failure_is_told_with_whose_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    ended = replace(BILL, ending="failed", target="")
+    with caplog.at_level(logging.INFO, "headgate"):
+        telemetry.settled(ended, Settled(True, 0), LLMError("timeout", "x" * 1000), "openai/small")
+        telemetry.settled(ended, Settled(True, 0), LLMError("upstream_auth", "no such key"), "openai/small")
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.WARNING]
+    lines = [json.loads(record.getMessage()) for record in caplog.records]
+    assert [line["error_target"] for line in lines] == ["openai/small"] * 2
+    assert lines[0]["error"] == "x" * 500
+    told = lines[1]["error"], lines[1]["error_code"], lines[1]["error_status"]
+    assert told == ("no such key", "provider_auth_failed", 502)
 
 
 def test_a_bill_that_was_not_taken_is_logged_so_that_it_can_be_booked(caplog: pytest.LogCaptureFixture) -> None:

@@ -193,6 +193,22 @@ class Away:
         raise StoreDown("away")
 
 
+async def test_that_the_store_goes_and_comes_back_is_logged_once_each(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = Away(desk.store)
+    _, pulse = beating(desk, cast(Store, away))
+    for _ in range(2):
+        await pulse.reap()
+    away.reap = desk.store.reap  # type: ignore[method-assign]
+    for _ in range(2):
+        await pulse.reap()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the ledger's store is away: away",
+        "the ledger's store is back",
+    ]
+
+
 async def test_a_capped_request_whose_lease_cannot_be_renewed_is_stopped_before_it_ends(desk: Desk) -> None:
     ledger, pulse = beating(desk, cast(Store, Away(desk.store)))
     held, uncapped = await desk.hold(ledger, "r1"), await desk.hold(ledger, "r2", FREE)
