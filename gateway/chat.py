@@ -4,6 +4,7 @@ Raw ASGI, since nothing may stand before a stream.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -39,6 +40,8 @@ from translators.registry import SIGNING
 
 LOST = "The ledger could not be reached for too long: the hold of this request ran out under it"
 
+LAST_WORD_S = 1.0  # for a client to take the last word of a process that ends
+
 log = logging.getLogger("headgate")
 
 
@@ -59,11 +62,21 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
         await client.error(
             LLMError("unavailable", "The ledger cannot be reached: nothing can be billed, so nothing is sent")
         )
+    except asyncio.CancelledError:  # its grace is over, and its bill written; nobody awaits this task
+        await _stopped(client)
     except Exception:  # the last door: a fault of ours is logged and told in the one shape, and the process goes on
         log.exception("request %s failed by a fault of the gateway", request_id)
         await client.error(LLMError("internal", "The gateway failed; the operator's log has the reason"))
     finally:
         gateway.running.discard(task)
+
+
+async def _stopped(client: Client) -> None:
+    """Say that the process ends, to who still listens."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORD_S):
+            message = "The gateway is stopping, and this request took longer than its grace"
+            await client.error(LLMError("unavailable", message, code="gateway_stopping"))
 
 
 async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Client, request_id: str) -> None:
@@ -78,7 +91,11 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     if body is None or len(body) > settings.max_body_bytes:
         body = await read_body(headers, receive, settings.max_body_bytes)
     chat = chat_request.parse(body)
-    _check_model(holder, chat["model"])
+    try:
+        _check_model(holder, chat["model"])
+    except LLMError:  # it may have been allowed since
+        holder = await gateway.keys.holder(headers, doubted=True)
+        _check_model(holder, chat["model"])
     end_user, tags = end_user_of(chat), holder.key.tags
     if TAGS in headers:
         tags = tags_of(scope["headers"], holder.key)  # of which there may be several
@@ -143,7 +160,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         if funds.hold is not None:
             due = _due(course, funds.hold, ending)
             funds.hold.progress = funds.hold.lost = None  # no cycle: what a request was made of goes when it ends
-            await _settle(gateway, due, offline=funds.hold.offline)
+            await _settle(gateway, course, due, offline=funds.hold.offline)
     _learn(gateway, course, due)
     if kept := course.remember:
         await gateway.memory.remember(_owner(holder), recall.anchor(chat["messages"]), kept)
@@ -238,7 +255,7 @@ def _due(course: Course, hold: Hold, ending: str) -> Bill:
         )
 
 
-async def _settle(gateway: Gateway, due: Bill, *, offline: bool) -> None:
+async def _settle(gateway: Gateway, course: Course, due: Bill, *, offline: bool) -> None:
     """Have the bill taken before the client has its last byte. Raises LLMError when neither store nor spool does."""
     try:
         outcome = await gateway.ledger.settle(due, offline=offline)
@@ -246,7 +263,7 @@ async def _settle(gateway: Gateway, due: Bill, *, offline: bool) -> None:
         telemetry.unsettled(due)
         message = "The ledger does not take this answer's bill, and so the answer is withheld"
         raise LLMError("unavailable", message) from None
-    telemetry.settled(due, outcome)
+    telemetry.settled(due, outcome, course.failure, course.failed_target)
 
 
 def _check_model(holder: Holder, model: str) -> None:

@@ -2,7 +2,7 @@
 
 The cache may be stale because every reserve checks the key's and the team's version in the store: what an admin changes
 or revokes holds at once, on every worker. Where nothing is reserved, ask for a `fresh` look. A key that is about to be
-refused by the cache is looked up again, once a second: it may have been extended.
+refused by the cache is looked up again, once a second: it may have been extended, or allowed another model.
 """
 
 import hashlib
@@ -52,10 +52,16 @@ class Keys:
         return holder if until >= time.monotonic() and time.time() < good_until_s else None
 
     async def holder(
-        self, headers: Mapping[bytes, bytes], *, fresh: bool = False, memo: dict[str, str] | None = None
+        self,
+        headers: Mapping[bytes, bytes],
+        *,
+        fresh: bool = False,
+        doubted: bool = False,
+        memo: dict[str, str] | None = None,
     ) -> Holder:
         """Whom the request is from. Raises LLMError("authentication") for no, a wrong, an expired or a revoked key.
 
+        `doubted`: it is about to be refused what an admin may have allowed meanwhile.
         `memo`: where to leave what `at_hand` needs for requests with the same headers.
         """
         token = token_in(headers)
@@ -69,10 +75,11 @@ class Keys:
         until, holder, good_until_s = self._cached.get(name, (0.0, None, 0.0))
         if holder is None or fresh or until < time.monotonic():
             return await self._looked_up(token, name, fresh=fresh)
-        if time.time() >= good_until_s:
-            ended = (holder.token_expires or inf) <= time.time()  # which is for good: all else an admin can put off
-            if not ended and until - CACHE_S + REFUSED_S < time.monotonic():
-                return await self._looked_up(token, name)
+        over = time.time() >= good_until_s
+        ended = (holder.token_expires or inf) <= time.time()  # which is for good: all else an admin can put off
+        if (over or doubted) and not ended and until - CACHE_S + REFUSED_S < time.monotonic():
+            return await self._looked_up(token, name)
+        if over:
             _check(holder)
         return holder
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway import keys
 from tests import replay
 from tests.replay import Reply, Upstream, event_reply, json_reply
 from tests.running import Running, configured
@@ -333,6 +334,17 @@ def test_a_list_of_models_that_is_narrowed_holds_at_once(gateway: Running, upstr
     assert gateway.chat(made["key"], HELLO).status_code == 200
     gateway.admin("PATCH", f"keys/{made['id']}", {"models": ["claude"]})
     assert gateway.chat(made["key"], HELLO).status_code == 403
+
+
+def test_a_list_of_models_that_is_widened_holds_soon(
+    gateway: Running, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "REFUSED_S", 0.0)  # not again within a second
+    upstream.handler = lambda _: json_reply(200, ANSWER)
+    made = gateway.admin("POST", "keys", {"models": ["claude"]})
+    assert gateway.chat(made["key"], HELLO).status_code == 403
+    gateway.admin("PATCH", f"keys/{made['id']}", {"models": ["claude", "small"]})
+    assert gateway.chat(made["key"], HELLO).status_code == 200
 
 
 def test_what_nothing_bounds_is_not_for_a_capped_key(gateway: Running, upstream: Upstream) -> None:
