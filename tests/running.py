@@ -61,6 +61,15 @@ class Running:
         found: list[dict[str, Any]] = self.admin("GET", "usage", **query)["entries"]
         return found
 
+    def entry(self) -> dict[str, Any]:
+        """The one entry of the journal, waited for; and nothing is held any more."""
+        end = time.monotonic() + 5
+        while not (entries := self.entries()) and time.monotonic() < end:
+            time.sleep(0.01)
+        (entry,) = entries
+        assert self.admin("GET", "usage")["held_usd"] == "0"
+        return entry
+
 
 @contextmanager
 def in_thread(routes: Path | None, env: Mapping[str, str], pricing: Path | None = None) -> Iterator[Running]:

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -51,16 +50,6 @@ def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) ->
         yield running
 
 
-def entry_of(gateway: Running) -> dict[str, Any]:
-    """The one entry of the journal, when it is there."""
-    end = time.monotonic() + 5
-    while not (entries := gateway.entries()) and time.monotonic() < end:
-        time.sleep(0.01)
-    (entry,) = entries
-    assert gateway.admin("GET", "usage")["held_usd"] == "0"
-    return entry
-
-
 def left_at(gateway: Running, mark: bytes, model: str, **more: object) -> dict[str, Any]:
     """The entry of a stream whose client leaves as soon as it has read `mark`."""
     body = orjson.dumps({"model": model, "messages": ASK, "stream": True, **more})
@@ -71,7 +60,7 @@ def left_at(gateway: Running, mark: bytes, model: str, **more: object) -> dict[s
         said = b""
         while mark not in said:
             said += connection.recv(65536)
-    return entry_of(gateway)
+    return gateway.entry()
 
 
 @pytest.mark.parametrize(("model", "cost"), [("openai", COST), ("openrouter", "0.002")])
@@ -134,7 +123,7 @@ def test_one_call_is_known_to_its_end_though_the_other_was_cut(gateway: Running,
     upstream.answer(whole)
     body = {"model": "anthropic", "messages": ASK, "stream": True, "n": 2, "max_tokens": 1000}
     gateway.chat(gateway.new_key(), body)
-    entry = entry_of(gateway)
+    entry = gateway.entry()
     assert (entry["cost_usd"], entry["estimated"]) == ("0.00503", True)  # 20·1 + (500 + 1)·10 µ$
 
 
@@ -144,7 +133,7 @@ def test_usage_behind_an_error_in_a_choice_is_billed(gateway: Running, upstream:
     upstream.answer(event_reply(HEAD | {"choices": [choice]}, COUNT | {"usage": USED | {"cost": 0.02}}))
     answer = gateway.chat(gateway.new_key(), {"model": "openrouter", "messages": ASK, "stream": True})
     assert answer.status_code == 502
-    assert entry_of(gateway)["cost_usd"] == "0.02"
+    assert gateway.entry()["cost_usd"] == "0.02"
 
 
 @pytest.mark.parametrize("ending", ["done", "cut"])
@@ -153,4 +142,4 @@ def test_a_prompt_that_was_read_is_paid_for_however_its_stream_ends(
 ) -> None:
     upstream.answer(Reply(200, EVENTS, (START,), ending=ending))
     gateway.chat(gateway.new_key(), {"model": "anthropic", "messages": ASK, "stream": True, "max_tokens": 100})
-    assert entry_of(gateway)["cost_usd"] == "0.00002"  # 10·1 + 1·10 µ$
+    assert gateway.entry()["cost_usd"] == "0.00002"  # 10·1 + 1·10 µ$
