@@ -1,9 +1,9 @@
 """The application around the one hot route: unknown addresses, wrong methods, and a store that is gone."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -69,20 +69,22 @@ def test_a_request_that_the_end_of_the_process_cuts_off_is_billed_and_leaves_not
     (tmp_path / "routes.yaml").write_text(ROUTES.format(url=upstream.url, down=upstream.url))
     (tmp_path / "pricing.yaml").write_text(PRICES)
     upstream.answer(STREAM.stalled(len(STREAM.pieces[0])), SILENCE)
-    answers: list[httpx.Response] = []
-    with in_thread(tmp_path / "routes.yaml", store_env, tmp_path / "pricing.yaml") as gateway:
+    with (
+        ThreadPoolExecutor() as callers,
+        in_thread(tmp_path / "routes.yaml", store_env, tmp_path / "pricing.yaml") as gateway,
+    ):
         key = gateway.new_key(max_budget=1)
-        for stream in (True, False):
-            body = HELLO | {"stream": stream}
-            threading.Thread(target=lambda body=body: answers.append(gateway.chat(key, body)), daemon=True).start()
+        streaming = callers.submit(gateway.chat, key, HELLO | {"stream": True})
+        upstream.wait_until(lambda: len(upstream.requests) == 1)
+        waiting = callers.submit(gateway.chat, key, HELLO)
         upstream.wait_until(lambda: len(upstream.requests) == 2)
         time.sleep(0.2)
+    streamed, whole = streaming.result(), waiting.result()
+    assert (streamed.status_code, whole.status_code) == (200, 503)
+    last = json.loads(streamed.content.split(b"\n\n")[-2].removeprefix(b"data: "))
+    assert last["error"]["code"] == whole.json()["error"]["code"] == "gateway_stopping"
     with in_thread(tmp_path / "routes.yaml", store_env, tmp_path / "pricing.yaml") as gateway:
         entries = gateway.entries()
         assert [entry["ending"] for entry in entries] == ["cancelled", "cancelled"]
-        streamed, whole = sorted(answers, key=lambda answer: answer.status_code)
-        assert (streamed.status_code, whole.status_code) == (200, 503)
-        last = json.loads(streamed.content.split(b"\n\n")[-2].removeprefix(b"data: "))
-        assert last["error"]["code"] == whole.json()["error"]["code"] == "gateway_stopping"
         assert all(entry["estimated"] and float(entry["cost_usd"]) > 0 for entry in entries)
         assert gateway.admin("GET", "usage")["held_usd"] == "0"
