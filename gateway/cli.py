@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway.commands import bench, prices, records, reports
 from gateway.commands.desk import Json, command
 from gateway.ledger.store import StoreDown
+from gateway.virtual_keys import key_in
 from translators.errors import LLMError
 
 PIPE_BROKE = 128 + 13  # what a shell tells of a program that SIGPIPE ended
@@ -83,8 +84,8 @@ def _explain(args: argparse.Namespace) -> int:
 async def _explained_there(url: str, chat: Json) -> Json:
     from gateway.fetch import admin_call
 
-    key = os.environ.get("HEADGATE_KEY")
-    if not key:
+    key = key_in(os.environ, "HEADGATE_KEY")
+    if key is None:
         raise LLMError("authentication", f"set HEADGATE_KEY to a virtual key of {url}")
     told: Json = await admin_call(url, key, "POST", "/v1/chat/completions", {"dry_run": "1"}, chat)
     return told

@@ -1,8 +1,9 @@
 """The three YAML files, read and checked whole: every fault of each is named, with its line and what would be right.
 
 `${NAME}` and `${NAME:-default}` (a default may hold another) are expanded in the string values of routes.yaml, after
-parsing. A name that is unset, or set to nothing, in a provider's `api_key`, `base_url`, `project` or `region`
-turns that provider off; elsewhere it is a fault.
+parsing, without the white space around what the environment has: a file that a secret is mounted from ends with a line
+break. A name that is unset, or set to nothing, in a provider's `api_key`, `base_url`, `project` or `region` turns that
+provider off; elsewhere it is a fault.
 """
 
 import re
@@ -284,7 +285,7 @@ def _filled(text: str, env: Mapping[str, str]) -> str:
         if opening[2] == ":-":
             end = _closing(text, at)
             default, at = text[opening.end() : end], end + 1
-        if value := env.get(name):
+        if value := env.get(name, "").strip():
             done.append(value)
         elif default is not None:
             done.append(_default(name, default, env))

@@ -84,8 +84,6 @@ def _headers(url: str, key: str) -> dict[str, str]:
         urlsplit(url).port  # noqa: B018 - raises ValueError
     except ValueError as error:
         raise LLMError("connect", f"{url} is no address: {error}") from None
-    if not key.isascii() or not key.isprintable():
-        raise LLMError("authentication", f"the key for {url} is none: it holds more than ASCII's printable characters")
     return {"authorization": f"Bearer {key}"}
 
 

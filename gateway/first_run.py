@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from gateway.keys import digest
 from gateway.ledger.store import Budget, Conflict, Record, Store
-from gateway.virtual_keys import hint, new_id, new_token
+from gateway.virtual_keys import hint, key_in, new_id, new_token
 
+ADMIN_KEY = "HEADGATE_ADMIN_KEY"
 FIRST_ALIAS = "first-key"
 FIRST_BUDGET = Budget(max_nanousd=10 * 10**9, duration="1mo", main=True)
 
@@ -19,8 +20,11 @@ class Made(NamedTuple):
 
 
 async def admin_key(store: Store, env: Mapping[str, str]) -> tuple[str, str | None]:
-    """The digest of the admin key, and the key itself when it was made just now (once a store, not once a worker)."""
-    if given := env.get("HEADGATE_ADMIN_KEY"):
+    """The digest of the admin key, and the key itself when it was made just now (once a store, not once a worker).
+
+    Raises LLMError where the environment has one that cannot be sent.
+    """
+    if given := key_in(env, ADMIN_KEY):
         return digest(given), None
     made = new_token().replace("sk-hg-", "sk-hg-admin-", 1)
     kept = await store.claim("admin_digest", digest(made))

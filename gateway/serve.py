@@ -12,11 +12,12 @@ from pathlib import Path
 import uvicorn
 
 from gateway.config import load
-from gateway.first_run import Made, first_run
+from gateway.first_run import ADMIN_KEY, Made, first_run
 from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
 from gateway.proxies import Proxies
 from gateway.telemetry import log_level
+from gateway.virtual_keys import key_in
 from translators.errors import LLMError
 
 GRACE_S = 30  # for running requests when the process is told to stop
@@ -28,6 +29,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
     load(routes, pricing, None, os.environ)
     log_level(os.environ)
     Proxies(os.environ)
+    key_in(os.environ, ADMIN_KEY)
     _check_free(host, port)
     for name, path in (("HEADGATE_ROUTES", routes), ("HEADGATE_PRICING", pricing)):
         if path is not None:

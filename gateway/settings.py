@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -37,6 +38,15 @@ Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Path = tuple[str | int, ...]  # where something stands in a file
 
 
+def _carried(value: str) -> str:
+    if not value.isprintable() or max(value, default="") > "\xff":
+        raise ValueError("holds a line break or another character that no HTTP header can carry")
+    return value
+
+
+HeaderValue = Annotated[str, AfterValidator(_carried)]
+
+
 class _Written(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -57,7 +67,7 @@ class Provider(_Written):
     dialect: str
     base_url: str = ""  # the host alone, for openai up to /v1; "" is the dialect's own provider
     api_key: SecretStr | None = None  # None: a host that asks for none
-    headers: dict[str, str] = {}
+    headers: dict[str, HeaderValue] = {}
     drop: frozenset[str] = frozenset()
     rename: dict[str, str] = {}
     stream_usage: bool = True
@@ -80,6 +90,13 @@ class Provider(_Written):
                 f"{dialect!r} is no dialect{did_you_mean(dialect, DIALECTS)}; there are {', '.join(DIALECTS)}"
             )
         return dialect
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            _carried(key.get_secret_value())
+        return key
 
     @field_validator("base_url")
     @classmethod

@@ -1,10 +1,12 @@
 """What a virtual key is made of: its token, its id, and its amounts in USD as people write them."""
 
 import secrets
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal
 
 from gateway.ledger.store import MAX_NANOUSD
+from translators.errors import LLMError
 
 NANO = 10**9
 DECIMALS = 9  # of a dollar: the ledger counts in nano-USD
@@ -24,6 +26,17 @@ def new_id(kind: Literal["key", "team"]) -> str:
 def hint(token: str) -> str:
     """A token's first and last characters: enough to recognise it in a list, 24 bits of what is secret."""
     return f"{token[:6]}…{token[-4:]}"
+
+
+def key_in(env: Mapping[str, str], name: str) -> str | None:
+    """The key that a variable holds, without white space around it; None where that leaves nothing.
+
+    Raises LLMError for what is none, without repeating it.
+    """
+    key = env.get(name, "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise LLMError("authentication", f"{name} is no key: it holds more than ASCII's printable characters")
+    return key or None
 
 
 def nanousd(amount: object) -> int:

@@ -17,6 +17,7 @@ from gateway.commands.load import Address, Caller, Refused, Seen, point
 from gateway.commands.processes import cpu_s, rss_bytes, there
 from gateway.proxies import Proxies
 from gateway.upstream import Upstream
+from gateway.virtual_keys import key_in
 from translators.errors import LLMError
 
 POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -28,7 +29,7 @@ def add_to(commands: Any) -> None:
     about = "measure a gateway: rate, latency, time to first token; CPU and memory of one on this machine"
     bench = command(commands, "bench", about, _bench)
     bench.add_argument("url", metavar="URL", type=_base_url, help="a base URL, such as http://127.0.0.1:4000/v1")
-    bench.add_argument("--key", default=os.environ.get("HEADGATE_KEY", ""), help="a bearer token; else HEADGATE_KEY")
+    bench.add_argument("--key", help="a bearer token; else HEADGATE_KEY")
     bench.add_argument("--model", default="demo", help="the model to ask (demo)")
     for name, default, about in (
         ("concurrency", 16, "callers at once"),
@@ -63,7 +64,8 @@ def _number(text: str) -> int:
 def _bench(args: argparse.Namespace) -> int:
     if args.pid is not None and not there(args.pid):
         raise LLMError("invalid_request", f"there is no process {args.pid}: --pid is one of this machine, on Linux")
-    address = Address(args.url, args.key, args.model, args.max_completion_tokens)
+    key = key_in(os.environ, "HEADGATE_KEY") or "" if args.key is None else args.key
+    address = Address(args.url, key, args.model, args.max_completion_tokens)
     most = 2 * args.requests + args.streams + 2 * args.concurrency + 2  # the first ones warm up, and are not counted
     print(
         f"{address.url}, model {address.model}: at most {most:,} requests of max_completion_tokens {address.tokens},"

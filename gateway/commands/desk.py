@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.admin.operations import OPERATIONS, answer
+from gateway.first_run import ADMIN_KEY
 from gateway.ledger.opening import store_of
+from gateway.virtual_keys import key_in
 from translators.errors import LLMError
 
 Json = dict[str, Any]
@@ -42,9 +44,9 @@ async def _by_url(url: str, name: str, id: str, given: Json) -> Json:
 
 def admin_key_for(url: str) -> str:
     """The admin key that the environment has. Raises LLMError when there is none."""
-    if admin_key := os.environ.get("HEADGATE_ADMIN_KEY"):
+    if admin_key := key_in(os.environ, ADMIN_KEY):
         return admin_key
-    raise LLMError("authentication", f"set HEADGATE_ADMIN_KEY to the admin key of {url}")
+    raise LLMError("authentication", f"set {ADMIN_KEY} to the admin key of {url}")
 
 
 async def _directly(name: str, id: str, given: Json) -> Json:

@@ -97,7 +97,27 @@ providers:
     assert "evil" not in config.settings.providers
 
 
-@pytest.mark.parametrize("env", [{}, {"KEY": ""}])
+def test_the_line_break_at_the_end_of_a_mounted_secret_is_no_part_of_it(tmp_path: Path) -> None:
+    text = """
+providers:
+  here: {dialect: openai, api_key: "${KEY}", base_url: "${HERE}", headers: {a: "Bearer ${OTHER}", b: "${BLANK:-b}"}}
+"""
+    env = {"KEY": "k\n", "HERE": "http://127.0.0.1:1/v1\r\n", "OTHER": " o\t", "BLANK": "\n"}
+    here = loaded(tmp_path, text, env).settings.providers["here"]
+    assert here.api_key is not None and here.api_key.get_secret_value() == "k"
+    assert (here.base_url, here.headers) == ("http://127.0.0.1:1/v1", {"a": "Bearer o", "b": "b"})
+
+
+@pytest.mark.parametrize("secret", ["sk-1\nsk-2", "sk-1\x00", "sk-1\x7f2", "sk-1\u20112"])
+def test_what_no_header_can_carry_stops_the_start(tmp_path: Path, secret: str) -> None:
+    text = "providers:\n  a:\n    dialect: openai\n    api_key: ${KEY}\n    headers:\n      x-b: b-${KEY}-b\n"
+    found = faults(tmp_path, text, env={"KEY": f"{secret}!"})
+    assert [line for line, _ in found] == [4, 6]
+    assert [message.partition(": ")[0] for _, message in found] == ["providers.a.api_key", "providers.a.headers.x-b"]
+    assert all("no HTTP header can carry" in message and "sk-1" not in message for _, message in found)
+
+
+@pytest.mark.parametrize("env", [{}, {"KEY": ""}, {"KEY": " \n"}])
 def test_an_unset_key_turns_its_provider_off_whatever_else_it_lacks(tmp_path: Path, env: Mapping[str, str]) -> None:
     text = 'providers: {here: {dialect: openai, api_key: "${KEY}", headers: {a: "${OTHER}"}}}\nroutes: {m: here/m}\n'
     config = loaded(tmp_path, text, env)

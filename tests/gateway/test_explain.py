@@ -142,7 +142,7 @@ def test_the_command_explains_by_the_files_alone_or_by_a_running_gateway(
     files = ["--routes", str(tmp_path / "routes.yaml"), "--pricing", str(tmp_path / "pricing.yaml")]
     assert cli.main(["explain", str(asked), *files]) == 0
     here = json.loads(capsys.readouterr().out)
-    monkeypatch.setenv("HEADGATE_KEY", gateway.new_key())
+    monkeypatch.setenv("HEADGATE_KEY", f"{gateway.new_key()}\n")  # as a mounted file has it
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({**ASKED, "model": "nobody"})))
     assert cli.main(["explain", "-", "--model", "both", "--url", gateway.url]) == 0
     there = json.loads(capsys.readouterr().out)

@@ -35,3 +35,9 @@ def test_an_admin_key_from_the_environment_is_never_shown(store_env: Mapping[str
     (made,), kept, _ = run({**store_env, "HEADGATE_ADMIN_KEY": "mine"}, 1)
     assert made.admin_key is None
     assert kept == digest("mine")
+
+
+def test_the_line_break_at_the_end_of_a_mounted_admin_key_is_no_part_of_it(store_env: Mapping[str, str]) -> None:
+    (blank,), made_key, _ = run({**store_env, "HEADGATE_ADMIN_KEY": " \n"}, 1)
+    assert blank.admin_key is not None and digest(blank.admin_key) == made_key
+    assert run({**store_env, "HEADGATE_ADMIN_KEY": "mine\n"}, 1)[1] == digest("mine")

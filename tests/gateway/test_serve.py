@@ -91,6 +91,17 @@ def test_a_number_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str]
     assert process.returncode == 2 and "must be a number" in told
 
 
+def test_an_admin_key_that_cannot_be_sent_stops_the_start(tmp_path: Path) -> None:
+    process = started([], tmp_path, HEADGATE_ADMIN_KEY="sk-one\nsk-two")
+    try:
+        _, told = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert told == "headgate: HEADGATE_ADMIN_KEY is no key: it holds more than ASCII's printable characters\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_proxy_of_a_kind_that_is_not_understood_stops_the_start(tmp_path: Path) -> None:
     process = started([], tmp_path, HTTPS_PROXY="socks5://proxy.test")
     try:

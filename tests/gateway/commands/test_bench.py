@@ -45,7 +45,7 @@ def test_the_figures_of_a_gateway(gateway: Running, capsys: pytest.CaptureFixtur
 def test_the_same_as_a_page(
     gateway: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HEADGATE_KEY", gateway.new_key())
+    monkeypatch.setenv("HEADGATE_KEY", f"{gateway.new_key()}\n")  # as a mounted file has it
     assert main(["bench", f"{gateway.url}/v1/", *FEW]) == 0
     printed = capsys.readouterr()
     assert "at most 50 requests of max_completion_tokens 3" in printed.err

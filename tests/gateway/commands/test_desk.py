@@ -17,6 +17,11 @@ def test_a_gateway_that_refuses_or_is_not_there(
     monkeypatch.setenv("HEADGATE_ADMIN_KEY", "schlüssel")
     assert main(["keys", "list", "--url", running]) == 1
     assert "ASCII" in capsys.readouterr().err
+    monkeypatch.setenv("HEADGATE_ADMIN_KEY", " \n")
+    assert main(["keys", "list", "--url", running]) == 1
+    assert "set HEADGATE_ADMIN_KEY" in capsys.readouterr().err
+    monkeypatch.setenv("HEADGATE_ADMIN_KEY", f"{ADMIN_KEY}\n")
+    assert main(["keys", "list", "--url", running]) == 0
     monkeypatch.setenv("HEADGATE_ADMIN_KEY", "wrong")
     assert main(["keys", "list", "--url", running]) == 1
     assert "admin key is missing or wrong" in capsys.readouterr().err
