@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,8 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from gateway.admin.answers import iso
 from gateway.ledger.windows import UNIT_S, parse_duration, parse_zone
@@ -127,8 +129,7 @@ def read(form: type[F], given: Mapping[str, Any]) -> F:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         names = [".".join(map(str, fault["loc"])) for fault in faults]
-        known = [field.alias or name for name, field in form.model_fields.items()]
-        said = [_fault(name, fault["type"], fault["msg"], known) for name, fault in zip(names, faults, strict=True)]
+        said = [_fault(form, name, fault) for name, fault in zip(names, faults, strict=True)]
         code = "unknown_parameter" if faults[0]["type"] == "extra_forbidden" else "invalid_value"
         raise invalid("; ".join(said[:5]), names[0] or None, code) from None
 
@@ -138,9 +139,27 @@ def invalid(message: str, param: str | None, code: str = "invalid_value") -> LLM
     return LLMError("invalid_request", message, param=param, code=code, status=422)
 
 
-def _fault(name: str, type: str, message: str, known: list[str]) -> str:
-    if type == "extra_forbidden":
-        near = difflib.get_close_matches(name, known, 1)
+def _fault(form: type[BaseModel], name: str, fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
+        *place, word = map(str, fault["loc"])
+        known = _fields(form, place)
+        near = difflib.get_close_matches(word, known, 1) or [field for field in known if field.startswith(f"{word}_")]
         return f"`{name}` is not known here" + (f": did you mean `{near[0]}`?" if near else "")
-    message = message.removeprefix("Value error, ")
+    message = fault["msg"].removeprefix("Value error, ")
     return f"`{name}` {message[:1].lower()}{message[1:]}" if name else message
+
+
+def _fields(form: type[BaseModel], place: list[str]) -> list[str]:
+    """What may be written at `place`, which leads through forms within `form` and the lists of them."""
+    fields = form.model_fields
+    for step in place:
+        if step in fields:
+            fields = _within(fields[step].annotation)
+    return [field.alias or name for name, field in fields.items()]
+
+
+def _within(annotation: Any) -> dict[str, FieldInfo]:
+    """The fields of the form that an annotation, such as `list[BudgetForm] | None`, is about."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation.model_fields
+    return next((found for each in get_args(annotation) if (found := _within(each))), {})

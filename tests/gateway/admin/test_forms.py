@@ -29,6 +29,24 @@ def test_an_unknown_field_is_named(form: Any) -> None:
 def test_a_slip_of_the_pen_is_recognised() -> None:
     assert "did you mean `max_budget`?" in fault(KeyForm, {"max_budgte": 1}).message
     assert "did you mean `from`?" in fault(UsageQuery, {"frm": "2026-01-01"}).message
+    assert "did you mean `rpm_limit`?" in fault(KeyForm, {"rpm": 1}).message
+
+
+@pytest.mark.parametrize(
+    ("field", "entry", "word", "meant"),
+    [
+        ("budgets", {"max_budget": "1"}, "budget_time_zone", "time_zone"),
+        ("budgets", {"max_budget": "1"}, "window", None),
+        ("limits", {"model": "m", "rpm_limit": 1}, "rpm", "rpm_limit"),
+        ("limits", {"model": "m", "rpm_limit": 1}, "max_budget", None),
+    ],
+)
+def test_within_a_list_the_fields_of_its_entries_are_meant(
+    field: str, entry: dict[str, Any], word: str, meant: str | None
+) -> None:
+    error = fault(KeyForm, {field: [entry, entry | {word: 1}]})
+    said = f"`{field}.1.{word}` is not known here" + (f": did you mean `{meant}`?" if meant else "")
+    assert (error.param, error.message) == (f"{field}.1.{word}", said)
 
 
 @pytest.mark.parametrize("grace", ["1y", "", "24", 24, None, "-1h", "1mo", "367d", "9999999999s"])
