@@ -23,18 +23,25 @@ from translators.outcomes import calls
 from translators.registry import TRANSLATORS
 
 MASK = "•••"
+_DRY = {"1": True, "true": True, "0": False, "false": False}
 _SECRET = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 NOT_FETCHED = Media("image/png", b"")  # stands for what would be fetched: a dry run asks nobody
 
 
 def asked(scope: Scope) -> bool:
-    """Whether the request is to be explained and not sent: `?dry_run=1` or `=true`."""
+    """Whether the request is to be explained and not sent: `?dry_run=1` or `=true`.
+
+    Raises LLMError for a word that is neither that nor `0` or `false`: the request would cost something.
+    """
     query = scope.get("query_string")
     if not query:
         return False
-    given = parse_qs(query.decode("latin-1")).get("dry_run", [])
-    return bool(given) and given[-1].lower() in ("1", "true")
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("dry_run", ["0"])[-1]
+    if (said := _DRY.get(given.lower())) is None:
+        message = "`dry_run` must be 1 or true, or 0 or false"
+        raise LLMError("invalid_request", message, param="dry_run", code="invalid_value")
+    return said
 
 
 def explained(

@@ -126,12 +126,22 @@ def test_a_keys_own_word_decides_what_is_refused(gateway: Running) -> None:
     assert [drop["feature"] for drop in target["dropped"]] == ["seed", "logit_bias"]
 
 
-def test_a_dry_run_that_is_none_is_answered(gateway: Running, upstream: Upstream) -> None:
+@pytest.mark.parametrize("query", [{"dry_run": "0"}, {"dry_run": "False"}, {"api-version": "2024-10-21"}])
+def test_a_dry_run_that_is_none_is_answered(gateway: Running, upstream: Upstream, query: dict[str, str]) -> None:
     upstream.answer(recorded(recording("anthropic.messages", "10031a4c75ce")))
     client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.new_key(), max_retries=0)
     body = {"model": "both", "messages": [{"role": "user", "content": "Hi"}]}
-    answer = client.post("/chat/completions", cast_to=object, body=body, options={"params": {"dry_run": "0"}})
+    answer = client.post("/chat/completions", cast_to=object, body=body, options={"params": query})
     assert isinstance(answer, dict) and answer["choices"] and len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "", "2"])
+def test_a_word_that_may_mean_a_dry_run_sends_nothing(gateway: Running, upstream: Upstream, word: str) -> None:
+    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.new_key(), max_retries=0)
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.post("/chat/completions", cast_to=object, body=ASKED, options={"params": {"dry_run": word}})
+    assert (raised.value.param, raised.value.code) == ("dry_run", "invalid_value")
+    assert not upstream.requests and not gateway.entries()
 
 
 def test_the_command_explains_by_the_files_alone_or_by_a_running_gateway(
