@@ -70,13 +70,17 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    files = args.routes is not None or args.pricing is not None  # mean here, whatever HEADGATE_URL says
+    if files and args.url:
+        args.misused("argument --url: not allowed with --routes or --pricing: a running gateway has its own")
+    url = args.url or (None if files else os.environ.get("HEADGATE_URL"))
     try:
         chat = json.loads(sys.stdin.read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LLMError("invalid_request", f"{args.file} cannot be read as JSON: {error}") from None
     if args.model and isinstance(chat, dict):
         chat["model"] = args.model
-    told = asyncio.run(_explained_there(args.url, chat) if args.url else _explained_here(args, chat))
+    told = asyncio.run(_explained_there(url, chat) if url else _explained_here(args, chat))
     print(json.dumps(told, indent=2, ensure_ascii=False))
     return 0
 
@@ -131,9 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     explain = command(commands, "explain", "what would be sent for a request, and the most it could cost", _explain)
     explain.add_argument("file", metavar="FILE", help="a chat completion's body, JSON; - reads it from standard input")
     explain.add_argument("--model", help="in place of the file's")
-    explain.add_argument(
-        "--url", default=os.environ.get("HEADGATE_URL"), help="a running gateway, with HEADGATE_KEY; else this computer"
-    )
+    about = "a running gateway, with HEADGATE_KEY (without files HEADGATE_URL); else this computer"
+    explain.add_argument("--url", help=about)
+    explain.set_defaults(misused=explain.error)
     for one in (serve, check, explain):
         one.add_argument("--routes", type=Path, help="a routes.yaml in place of the default")
         one.add_argument("--pricing", type=Path, help="a pricing.yaml in place of the default")

@@ -157,6 +157,24 @@ def test_the_command_explains_by_the_files_alone_or_by_a_running_gateway(
     assert cli.main(["explain", "-", "--model", "both", "--url", gateway.url]) == 0
     there = json.loads(capsys.readouterr().out)
     assert [each["request"] for each in here["targets"]] == [each["request"] for each in there["targets"]]
+    monkeypatch.setenv("HEADGATE_URL", gateway.url)
+    assert cli.main(["explain", str(asked)]) == 0
+    assert json.loads(capsys.readouterr().out) == there
+    for file in (files[:2], files[2:]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["explain", str(asked), *file, "--url", gateway.url])
+        assert ended.value.code == 2
+        assert "--url: not allowed with --routes or --pricing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["routes", "pricing"])
+def test_files_that_are_named_are_what_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    (tmp_path / "chat.json").write_text(json.dumps(ASKED))
+    monkeypatch.setenv("HEADGATE_URL", "http://127.0.0.1:1")
+    assert cli.main(["explain", str(tmp_path / "chat.json"), f"--{file}", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
