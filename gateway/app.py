@@ -23,7 +23,7 @@ from gateway import listing, telemetry
 from gateway.admin import http
 from gateway.alerts import Alerts
 from gateway.chat import chat_completions
-from gateway.config import Config, load
+from gateway.config import VARIABLES, Config, load
 from gateway.credentials.kinds import credentials_of
 from gateway.deadlines import Deadlines
 from gateway.fetch import Fetcher
@@ -62,9 +62,9 @@ class State(TypedDict):
 
 def app() -> ASGIApp:
     """The application as the environment describes it, for `uvicorn --factory`."""
-    routes, pricing = os.environ.get("HEADGATE_ROUTES"), os.environ.get("HEADGATE_PRICING")
+    routes, pricing, models = (Path(path) if (path := os.environ.get(name)) else None for name in VARIABLES)
     telemetry.start(os.environ)
-    config = load(Path(routes) if routes else None, Path(pricing) if pricing else None, None, os.environ)
+    config = load(routes, pricing, models, os.environ)
     gc.collect()
     gc.freeze()  # what is here now stays
     gc.set_threshold(*GARBAGE_LOOKS)

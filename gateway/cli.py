@@ -14,6 +14,7 @@ from gateway.ledger.store import StoreDown
 from gateway.virtual_keys import key_in
 from translators.errors import LLMError
 
+FILES = ("routes", "pricing", "models")
 PIPE_BROKE = 128 + 13  # what a shell tells of a program that SIGPIPE ended
 
 
@@ -42,12 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 # --- serve, check, explain
 
 
+def _files(args: argparse.Namespace) -> tuple[Path | None, Path | None, Path | None]:
+    """routes.yaml, pricing.yaml and models.yaml, as given or as the environment names them; None: the default."""
+    given = [getattr(args, name) or os.environ.get(f"HEADGATE_{name.upper()}") for name in FILES]
+    routes, pricing, models = (Path(path) if path else None for path in given)
+    return routes, pricing, models
+
+
 def _serve(args: argparse.Namespace) -> int:
     from gateway.config import ConfigErrors  # imported here: the other commands need none of the server
     from gateway.serve import serve
 
     try:
-        serve(host=args.host, port=args.port, workers=args.workers, routes=args.routes, pricing=args.pricing)
+        serve(args.host, args.port, args.workers, *_files(args))
     except ConfigErrors as faults:
         return _broken(faults.faults)
     return 0
@@ -57,7 +65,7 @@ def _check(args: argparse.Namespace) -> int:
     from gateway.config import ConfigErrors, load
 
     try:
-        config = load(args.routes, args.pricing, None, os.environ)
+        config = load(*_files(args), os.environ)
     except ConfigErrors as faults:
         return _broken(faults.faults)
     settings = config.settings
@@ -70,9 +78,9 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    files = args.routes is not None or args.pricing is not None  # mean here, whatever HEADGATE_URL says
+    files = any(path is not None for path in (args.routes, args.pricing, args.models))  # mean here, not HEADGATE_URL
     if files and args.url:
-        args.misused("argument --url: not allowed with --routes or --pricing: a running gateway has its own")
+        args.misused("argument --url: not allowed with --routes, --pricing or --models: a running gateway has its own")
     url = args.url or (None if files else os.environ.get("HEADGATE_URL"))
     try:
         chat = json.loads(sys.stdin.read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8"))
@@ -100,7 +108,7 @@ async def _explained_here(args: argparse.Namespace, chat: Json) -> Json:
     from gateway.explain import explained_by
 
     try:
-        config = load(args.routes, args.pricing, None, os.environ)
+        config = load(*_files(args), os.environ)
     except ConfigErrors as faults:
         raise LLMError("invalid_request", f"the configuration is broken:\n{faults}") from None
     return explained_by(config, json.dumps(chat).encode())
@@ -139,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--url", help=about)
     explain.set_defaults(misused=explain.error)
     for one in (serve, check, explain):
-        one.add_argument("--routes", type=Path, help="a routes.yaml in place of the default")
-        one.add_argument("--pricing", type=Path, help="a pricing.yaml in place of the default")
+        for name in FILES:
+            one.add_argument(f"--{name}", type=Path, help=f"a {name}.yaml in place of the default")
     records.add_to(commands)
     reports.add_to(commands)
     prices.add_to(commands)

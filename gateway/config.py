@@ -26,6 +26,9 @@ from gateway.settings import Path as Where
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
+# name files in place of the built-in ones, in the order of `load`; `headgate serve` sets them for its workers
+VARIABLES = ("HEADGATE_ROUTES", "HEADGATE_PRICING", "HEADGATE_MODELS")
+
 _SECRET = frozenset({"api_key", "headers", "alert_url"})  # what stands there is not repeated in a message
 _SWITCHES = ("api_key", "base_url", "project", "region")  # without its value, a provider is off
 _SHAPES = {  # pydantic's word for a fault → ours, where its own speaks of Python

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
-from gateway.config import load
+from gateway.config import VARIABLES, load
 from gateway.first_run import ADMIN_KEY, Made, first_run
 from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
@@ -24,14 +24,14 @@ GRACE_S = 30  # for running requests when the process is told to stop
 KEPT_S = 75  # an idle connection: longer than a load balancer's 60, which would otherwise send into one that closes
 
 
-def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path | None) -> None:
+def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path | None, models: Path | None) -> None:
     """Run until told to stop. Raises ConfigErrors for a broken configuration, StoreDown where there is no store."""
-    load(routes, pricing, None, os.environ)
+    load(routes, pricing, models, os.environ)
     log_level(os.environ)
     Proxies(os.environ)
     key_in(os.environ, ADMIN_KEY)
     _check_free(host, port)
-    for name, path in (("HEADGATE_ROUTES", routes), ("HEADGATE_PRICING", pricing)):
+    for name, path in zip(VARIABLES, (routes, pricing, models), strict=True):
         if path is not None:
             os.environ[name] = str(path.resolve())  # the workers read the configuration for themselves
     made, warnings = asyncio.run(_prepare())

@@ -20,7 +20,8 @@ def add_to(commands: Any) -> None:
     )
     diff = command(verbs, "diff", "what a newer collection of model facts says of the prices in force", _diff)
     diff.add_argument("file", metavar="FILE", type=Path, help="LiteLLM's model_prices_and_context_window.json")
-    diff.add_argument("--pricing", type=Path, help="a pricing.yaml in place of the default")
+    given = os.environ.get("HEADGATE_PRICING") or None
+    diff.add_argument("--pricing", type=Path, default=given, help="a pricing.yaml in place of the default")
     diff.add_argument("--json", action="store_true", help="print the answer as it is")
 
 

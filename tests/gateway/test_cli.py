@@ -40,6 +40,29 @@ def test_a_good_configuration_is_said_to_be_so(
     assert off == "off: far (FAR_AWAY_KEY is not set)"
 
 
+@pytest.mark.parametrize("by", ["an option", "a variable"])
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_each_file_can_be_replaced(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    by: str,
+) -> None:
+    arguments = [command]
+    for name in ("routes", "pricing", "models"):
+        (file := tmp_path / f"{name}.yaml").write_text("nonsense: 1\n")
+        if by == "an option":
+            arguments += [f"--{name}", str(file)]
+        else:
+            monkeypatch.setenv(f"HEADGATE_{name.upper()}", str(file))
+    assert main(arguments) == 1
+    told = [line.split(" ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert told == [f"{tmp_path / name}:1:" for name in ("models.yaml", "pricing.yaml", "routes.yaml")]
+    assert not data.exists()
+
+
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_a_broken_configuration_is_told_line_by_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str

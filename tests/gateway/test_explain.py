@@ -164,7 +164,7 @@ def test_the_command_explains_by_the_files_alone_or_by_a_running_gateway(
         with pytest.raises(SystemExit) as ended:
             cli.main(["explain", str(asked), *file, "--url", gateway.url])
         assert ended.value.code == 2
-        assert "--url: not allowed with --routes or --pricing" in capsys.readouterr().err
+        assert "--url: not allowed with --routes, --pricing or --models" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file", ["routes", "pricing"])

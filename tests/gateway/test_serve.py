@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from gateway.first_run import Made
 from gateway.serve import welcome
+from tests.running import as_process
 
 HEADGATE = str(Path(sys.executable).parent / "headgate")
 
@@ -61,6 +63,23 @@ def test_a_broken_configuration_stops_the_start_with_file_and_line(tmp_path: Pat
     assert "routes.yaml:2:" in told and "did you mean 'openai'" in told
     assert "pricing.yaml:2:" in told and "did you mean 'input'" in told
     assert "Traceback" not in told
+
+
+def test_the_workers_read_the_files_that_serve_was_given(tmp_path: Path, store_env: Mapping[str, str]) -> None:
+    files = {
+        "routes": 'providers:\n  here: {dialect: openai, base_url: "http://127.0.0.1:9/v1"}\nroutes:\n  mine: here/a\n',
+        "pricing": "models:\n  here/a: {input: 3, output: 5}\n",
+        "models": "models:\n  here/a: {max_output_tokens: 7, vision: false}\n",
+    }
+    arguments: list[str] = []
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        arguments += [f"--{name}", str(tmp_path / name)]
+    with as_process(arguments, store_env) as gateway:
+        headers = {"authorization": f"Bearer {gateway.new_key()}"}
+        told = httpx.get(f"{gateway.url}/v1/models/mine", headers=headers).json()
+    assert (told["pricing"], told["max_output_tokens"]) == ({"input": "3", "output": "5"}, 7)
+    assert told["capabilities"]["vision"] is False
 
 
 @pytest.mark.parametrize(
