@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from typing import Any
 
 from gateway.commands import tables
@@ -35,7 +36,7 @@ def _list(args: argparse.Namespace) -> int:
     given = {"limit": str(args.limit)} | ({"after": args.after} if args.after else {})
     found = done(args, f"list_{args.kind}s", given)
     if not args.json:
-        print(tables.records(args.kind, found["data"]))
+        print(tables.records(args.kind, found["data"], time.time()))
         if found["next"]:
             print(f"more: --after {found['next']}", file=sys.stderr)
     return 0

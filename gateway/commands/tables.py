@@ -1,6 +1,8 @@
 """What the command line prints for people: columns of text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -15,7 +17,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def records(kind: str, rows: Sequence[Row]) -> str:
+def records(kind: str, rows: Sequence[Row], now_s: float) -> str:
     """Keys, teams, users or tags (`kind`), one a line."""
     own: dict[str, list[Column]] = {
         "key": [("ALIAS", _field("key_alias")), ("TEAM", _field("team_id"))],
@@ -31,7 +33,7 @@ def records(kind: str, rows: Sequence[Row]) -> str:
     ]
     if kind in own:
         columns += [("MODELS", lambda row: ",".join(row["models"]) or "all"), ("EXPIRES", _field("expires"))]
-    return table(rows, [*columns, ("STATE", lambda row: "revoked" if row["revoked"] else "live")])
+    return table(rows, [*columns, ("STATE", partial(_state, now_s))])
 
 
 def groups(by: Sequence[str], rows: Sequence[Row]) -> str:
@@ -109,6 +111,13 @@ def _plainly(name: str) -> Callable[[Row], str]:
 
 def _blocks(row: Row) -> str:
     return "✗" if row["blocks"] else "-" if not row["applies"] else ""
+
+
+def _state(now_s: float, row: Row) -> str:
+    if row["revoked"]:
+        return "revoked"
+    expires = row.get("expires")
+    return "expired" if expires and datetime.fromisoformat(expires).timestamp() <= now_s else "live"
 
 
 def _field(name: str) -> Callable[[Row], str]:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway import keys
+from gateway.admin.answers import iso
 from tests import replay
 from tests.replay import Reply, Upstream, event_reply, json_reply
 from tests.running import Running, configured
@@ -120,7 +121,8 @@ def test_a_bad_request_gets_one_clear_error_and_costs_nothing(gateway: Running, 
 def test_a_bad_key_gets_a_401_and_a_model_out_of_reach_a_403(gateway: Running, upstream: Upstream) -> None:
     assert gateway.chat(None, HELLO).status_code == 401
     assert error_of(gateway.chat("sk-unknown", HELLO))["code"] == "invalid_api_key"
-    expired = gateway.new_key(expires="2026-01-01T00:00:00Z")
+    expired = gateway.new_key(expires=iso(time.time() + 0.3))
+    time.sleep(0.4)
     assert error_of(gateway.chat(expired, HELLO))["code"] == "key_expired"
     made = gateway.admin("POST", "keys", {})
     upstream.answer(json_reply(200, ANSWER))

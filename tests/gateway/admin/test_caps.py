@@ -7,7 +7,7 @@ import pytest
 
 from gateway.admin.caps import changed, main_budget, main_limits
 from gateway.admin.forms import read
-from gateway.admin.record_forms import CapsForm
+from gateway.admin.record_forms import CapsForm, TeamForm
 from gateway.ledger.store import Limits, Record
 from translators.errors import LLMError
 
@@ -96,6 +96,17 @@ def test_a_raise_is_an_amount_and_an_end() -> None:
     ]
     for name in ("temp_budget_increase", "temp_budget_expiry"):
         assert after(raised, **{name: None}) == capped
+
+
+def test_what_expires_expires_in_the_future() -> None:
+    over = changed(FRESH, read(TeamForm, {"expires": BEFORE}), 0)
+    for record in (FRESH, over):
+        with pytest.raises(LLMError) as raised:
+            changed(record, read(TeamForm, {"expires": BEFORE}), NOW_S)
+        assert (raised.value.status, raised.value.param) == (422, "expires")
+        assert changed(record, read(TeamForm, {"expires": AFTER}), NOW_S).expires == NOW_S + 1
+    assert changed(over, read(TeamForm, {"max_budget": 1}), NOW_S).expires == over.expires
+    assert changed(over, read(TeamForm, {"expires": None}), NOW_S).expires is None
 
 
 def test_a_raise_that_is_over_stops_no_other_change() -> None:

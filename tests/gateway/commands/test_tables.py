@@ -33,7 +33,15 @@ def test_caps_limits_and_states_are_told_in_a_word() -> None:
     limits = [{"model": "o3"} | RATES | {"max_parallel_requests": 2}]
     row = held | {"windows": caps, "limits": limits, "tpd_limit": 7}
     told = ["key_1", "0.5", "0", "5/1d", "9/total(gpt-*)~", "tpd=7", "parallel=2(o3)", "revoked"]
-    assert tables.records("user", [row]).splitlines()[1].split() == told
+    assert tables.records("user", [row], 0.0).splitlines()[1].split() == told
     key = row | {"key_alias": "ci", "team_id": None, "models": [], "expires": None}
     told = ["key_1", "ci", "-", *told[1:-1], "all", "-", "revoked"]
-    assert tables.records("key", [key]).splitlines()[1].split() == told
+    assert tables.records("key", [key], 0.0).splitlines()[1].split() == told
+    for expires, revoked, state in (
+        ("1970-01-01T00:01:40Z", False, "expired"),
+        ("1970-01-01T00:01:40.001Z", False, "live"),
+        ("1970-01-01T00:01:40Z", True, "revoked"),
+        (None, False, "live"),
+    ):
+        one = key | {"expires": expires, "revoked": revoked}
+        assert tables.records("key", [one], 100.0).splitlines()[1].split()[-1] == state
