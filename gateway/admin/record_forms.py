@@ -111,7 +111,7 @@ class KeyForm(_CallerForm):
     """A virtual key to be made, or what to change of one: a field that is not given stays, null clears it."""
 
     key_alias: Alias | None = Field(default=None, description="a name of its own; two live keys never share one")
-    team_id: str | None = Field(default=None, description="whose caps apply too")
+    team_id: str | None = Field(default=None, description="whose caps apply too: its id or its alias")
     tags: list[Tag] | None = Field(
         default=None,
         max_length=MAX_TAGS,

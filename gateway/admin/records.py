@@ -22,7 +22,7 @@ WITH_DEFAULT: tuple[Kind, ...] = ("user", "tag")  # EVERYONE's record holds for 
 
 async def create_key(store: Store, now_s: float, _id: str, form: KeyForm) -> NewKeyAnswer:
     """A new key and its token, which only this answer ever holds."""
-    await _team_of(store, form)
+    form = await _with_team(store, form)
     token = new_token()
     fresh = Record(id=new_id("key"), kind="key", created_at=now_s, hint=hint(token))
     record = changed(fresh, form, now_s)
@@ -53,9 +53,7 @@ async def show(kind: Kind, store: Store, now_s: float, id: str, _: Nothing) -> C
         if default is not None and not default.revoked:
             stood_for = default.model_copy(update={"id": id, "metadata": {}, "created_at": 0.0})
             return await statement(store, stood_for, now_s, inherited=True)
-    if record is None:
-        raise _missing(kind, id)
-    return await statement(store, record, now_s)
+    return await statement(store, record or await found(store, kind, id), now_s)
 
 
 async def show_org(store: Store, now_s: float, _id: str, _: Nothing) -> CapsAnswer:
@@ -74,8 +72,8 @@ async def listed(kind: Kind, store: Store, now_s: float, _id: str, page: PageQue
 async def change(kind: Kind, store: Store, now_s: float, id: str, form: CapsForm) -> CapsAnswer:
     """Put in place what the body gives; what it does not give stays."""
     if isinstance(form, KeyForm):
-        await _found(store, kind, id)
-        await _team_of(store, form)
+        await found(store, kind, id)
+        form = await _with_team(store, form)
     record = await _replaced(store, kind, id, lambda was: changed(_alive(was), form, now_s))
     return await statement(store, record, now_s)
 
@@ -102,9 +100,9 @@ async def rotate_key(store: Store, now_s: float, id: str, form: RotationForm) ->
     """The key under a new token; the old one stays good for the grace period."""
     token = new_token()
     for _ in range(TRIES):
-        record = _alive(await _found(store, "key", id))
+        record = _alive(await found(store, "key", id))
         try:
-            rotated = await store.rotate(id, record.version, digest(token), hint(token), form.grace_period)
+            rotated = await store.rotate(record.id, record.version, digest(token), hint(token), form.grace_period)
         except Conflict:
             continue
         return _with_token(await statement(store, rotated, now_s), token)
@@ -130,21 +128,29 @@ def _revoked(record: Record) -> Record:
     return record if record.revoked else record.model_copy(update={"revoked": True})
 
 
-async def _team_of(store: Store, form: KeyForm) -> None:
-    if form.team_id is not None:
-        team = await store.get("team", form.team_id)
-        if team is None or team.revoked:
-            why = "is no team" if team is None else "is revoked"
-            raise invalid(f"`team_id` {form.team_id!r} {why}", "team_id", "team_not_found")
+async def _with_team(store: Store, form: KeyForm) -> KeyForm:
+    """`form` with the id of its team."""
+    if form.team_id is None:
+        return form
+    team = await named(store, "team", form.team_id)
+    if team is None or team.revoked:
+        why = "is no team" if team is None else "is revoked"
+        raise invalid(f"`team_id` {form.team_id!r} {why}", "team_id", "team_not_found")
+    return form.model_copy(update={"team_id": team.id})
 
 
 # --- the store
 
 
-async def _found(store: Store, kind: Kind, id: str) -> Record:
-    record = await store.get(kind, id)
-    if record is None:
-        raise _missing(kind, id)
+async def named(store: Store, kind: Kind, name: str) -> Record | None:
+    """The record of this id; else the live key or team of this alias, if there is one."""
+    return await store.get(kind, name) or await store.find(kind, name)
+
+
+async def found(store: Store, kind: Kind, name: str) -> Record:
+    """The same. Raises LLMError with status 404 where there is none."""
+    if (record := await named(store, kind, name)) is None:
+        raise LLMError("not_found", f"There is no {kind} {name!r}", param="id", code=f"{kind}_not_found")
     return record
 
 
@@ -164,7 +170,7 @@ async def _create(store: Store, record: Record, digest: str | None) -> None:
 async def _replaced(store: Store, kind: Kind, id: str, change: Callable[[Record], Record]) -> Record:
     """The record after `change`, which is applied anew when someone else was faster."""
     for _ in range(TRIES):
-        was = await _found(store, kind, id)
+        was = await found(store, kind, id)
         record = change(was)
         if record == was:
             return was
@@ -173,15 +179,11 @@ async def _replaced(store: Store, kind: Kind, id: str, change: Callable[[Record]
             await store.replace(record)
         except Conflict:
             holder = None if record.alias is None else await store.find(kind, record.alias)
-            if holder is not None and holder.id != id:
+            if holder is not None and holder.id != was.id:
                 raise _taken(record) from None
         else:
             return record
     raise _contended()
-
-
-def _missing(kind: Kind, id: str) -> LLMError:
-    return LLMError("not_found", f"There is no {kind} {id!r}", param="id", code=f"{kind}_not_found")
 
 
 def _taken(record: Record) -> LLMError:

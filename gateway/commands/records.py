@@ -111,7 +111,7 @@ def _add_records(commands: Any, kind: str, about: str) -> None:
         with_id.append(rotated)
         add_why(verbs)
     for verb in with_id:
-        verb.add_argument("id", metavar="ID", type=an_id)
+        verb.add_argument("id", metavar="ID", type=an_id, help=None if of_everyone else "or its alias")
     for verb in (created, updated):
         _add_fields(verb, kind)
     _add_clear(updated, kind)
@@ -143,7 +143,7 @@ def _add_fields(verb: argparse.ArgumentParser, kind: str) -> None:
         verb.add_argument("--model", action="append", dest="models", metavar="PATTERN", help="may be repeated")
         verb.add_argument("--expires", metavar="TIME", help="ISO 8601 with a zone")
     if kind == "key":
-        verb.add_argument("--team", metavar="ID", help="the team whose caps apply too")
+        verb.add_argument("--team", metavar="ID", help="the team whose caps apply too, or its alias")
         verb.add_argument("--tag", action="append", dest="tags", help="its requests count for it; may be repeated")
         what = "what becomes of parameters that a provider has no word for; else as the route or provider has it"
         verb.add_argument("--unsupported", choices=("refuse", "report"), help=what)

@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
 def add_why(verbs: Any) -> None:
     """`headgate keys why`."""
     why = command(verbs, "why", "why a request by a key would be refused now", _why)
-    why.add_argument("id", metavar="ID", type=an_id)
+    why.add_argument("id", metavar="ID", type=an_id, help="or its alias")
     why.add_argument("--model", help="as a caller would ask for it; else the caps of every model are listed")
     why.add_argument("--user", help="the end user it would be for")
     why.add_argument("--tag", help="one more tag beside the key's own")
@@ -83,7 +83,7 @@ def _add_usage(commands: Any) -> None:
     usage.add_argument("--from", dest="start", metavar="TIME", help="a date (UTC) or ISO 8601 with a zone")
     usage.add_argument("--to", dest="end", metavar="TIME", help="likewise, exclusive")
     usage.add_argument("--key", metavar="ALIAS", help="or its id")
-    usage.add_argument("--team", metavar="ID")
+    usage.add_argument("--team", metavar="ID", help="or its alias")
     usage.add_argument("--user", help="the end user")
     usage.add_argument("--tag")
     usage.add_argument("--model")

@@ -26,7 +26,7 @@ class Selection(Query):
 
     key_alias: str | None = Field(default=None, description="the key of that name; if none has it now, who had it then")
     key_id: str | None = None
-    team_id: str | None = None
+    team_id: str | None = Field(default=None, description="or its alias")
     end_user: str | None = Field(default=None, description="who the caller said it was for")
     tag: str | None = None
     model: str | None = Field(default=None, description="as the caller asked for it")

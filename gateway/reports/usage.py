@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 from gateway.admin.answers import iso
+from gateway.admin.records import named
 from gateway.ledger.store import Entry, Live, Record, Store
 from gateway.ledger.windows import TOTAL
 from gateway.reports.report_forms import EntryAnswer, GroupAnswer, Selection, UsageAnswer, UsageQuery
@@ -75,6 +76,8 @@ def _counts(live: Live, kind: str, id: str) -> bool:
 
 async def matching(store: Store, selection: Selection) -> Matches:
     """The selection, ready to be asked."""
+    if selection.team_id is not None and (team := await named(store, "team", selection.team_id)) is not None:
+        selection = selection.model_copy(update={"team_id": team.id})
     return Matches(selection, None if selection.key_alias is None else await store.find("key", selection.key_alias))
 
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from gateway.admin.answers import iso
+from gateway.admin.records import found
 from gateway.ceilings import LEAST_OUTPUT_TOKENS
 from gateway.ledger.parties import Parties, budget_window, cap, concerns, names_of, scope_of
 from gateway.ledger.store import Budget, Holder, Live, Measure, Meter, Record, Store
@@ -12,7 +13,6 @@ from gateway.payers import Payers
 from gateway.prices.price_list import covers
 from gateway.reports.report_forms import CapAnswer, HeldBy, LimitAnswer, WhyAnswer, WhyQuery
 from gateway.virtual_keys import usd
-from translators.errors import LLMError
 
 MOST_HOLDS = 20  # shown of one cap
 MEASURES: tuple[Measure, ...] = ("rpm", "tpm", "rpd", "tpd", "parallel")
@@ -36,7 +36,7 @@ async def why(store: Store, now_s: float, id: str, query: WhyQuery) -> WhyAnswer
     limits = await _limits(store, parties, query.model, holds)
     said = _turned_away(holder, query.model, now_s) or _blocked(caps, limits)
     return WhyAnswer(
-        id=id,
+        id=holder.key.id,
         refused=said is not None,
         verdict=said or _room(caps, _whole(parties, query.model)),
         caps=caps,
@@ -45,9 +45,7 @@ async def why(store: Store, now_s: float, id: str, query: WhyQuery) -> WhyAnswer
 
 
 async def _holder(store: Store, id: str) -> Holder:
-    key = await store.get("key", id)
-    if key is None:
-        raise LLMError("not_found", f"There is no key {id!r}", param="id", code="key_not_found")
+    key = await found(store, "key", id)
     return Holder(key, None if key.team_id is None else await store.get("team", key.team_id), None)
 
 

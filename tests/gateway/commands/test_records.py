@@ -36,6 +36,23 @@ def test_the_life_of_a_key(run: Run, data: Path) -> None:
     assert run("teams", "revoke", team["id"])["revoked"] is True
 
 
+def test_a_key_and_a_team_go_by_their_aliases_too(run: Run, data: Path) -> None:
+    team = run("teams", "create", "--alias", "search")
+    made = run("keys", "create", "--alias", "ci 1", "--team", "search")
+    id = made["id"]
+    assert made["team_id"] == team["id"]
+    assert run("keys", "show", "ci 1")["id"] == run("keys", "why", "ci 1")["id"] == id
+    assert run("keys", "update", "ci 1", "--max-budget", "1", "--team", "search")["team_id"] == team["id"]
+    spend_on(data, made["key"], 12)
+    assert run("usage", "--team", "search")["spend_usd"] == "0.000000012"
+    assert run("keys", "rotate", "ci 1")["id"] == id
+    namesake = run("keys", "create", "--alias", id)
+    assert run("keys", "show", id)["id"] == id != namesake["id"], "an id comes first"
+    assert run("keys", "revoke", "ci 1")["id"] == id
+    assert run("teams", "update", "search", "--alias", "found")["team_alias"] == "found"
+    assert run("teams", "revoke", "found")["id"] == team["id"]
+
+
 CAPS = ["--max-budget", "2", "--budget-duration", "1mo", "--time-zone", "Europe/Berlin"]
 RAISE = ["--temp-budget-increase", "0.5", "--temp-budget-expiry", "2099-01-01T00:00:00Z"]
 RATES = ["--rpm-limit", "1", "--tpm-limit", "2", "--rpd-limit", "3", "--tpd-limit", "4", "--max-parallel-requests", "0"]
