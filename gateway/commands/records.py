@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from gateway.commands import tables
@@ -52,8 +53,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _update(args: argparse.Namespace) -> int:
-    cleared = {_field(args.kind, name): None for name in args.clear}
-    return _told(args, done(args, f"change_{args.kind}", _given(args) | cleared))
+    return _told(args, done(args, f"change_{args.kind}", _given(args) | dict.fromkeys(args.clear)))
 
 
 def _revoke(args: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ def _given(args: argparse.Namespace) -> Json:
 
 
 def _field(kind: str, option: str) -> str:
-    """The admin API's name for it."""
+    """The admin API's name for it, which it may be itself."""
     own = {"alias": f"{kind}_alias", "team": "team_id", "time-zone": "budget_time_zone"}
     return own.get(option, option.replace("-", "_"))
 
@@ -134,7 +134,11 @@ def _add_org(commands: Any) -> None:
 
 
 def _add_clear(verb: argparse.ArgumentParser, kind: str) -> None:
-    verb.add_argument("--clear", action="append", default=[], choices=FIELDS[kind], help="may be repeated")
+    fields = [_field(kind, option) for option in FIELDS[kind]]
+    about = f"{', '.join(fields)}; may be repeated"
+    verb.add_argument(
+        "--clear", action="append", default=[], type=partial(_field, kind), choices=fields, metavar="FIELD", help=about
+    )
 
 
 def _add_fields(verb: argparse.ArgumentParser, kind: str) -> None:

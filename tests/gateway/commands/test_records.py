@@ -93,9 +93,11 @@ def test_everything_that_has_caps_has_the_same_options(run: Run, made: list[str]
     assert record.get("tags", ["a", "b:c"]) == ["a", "b:c"]
     id = [] if made[0] == "org" else [record["id"]]
     assert run(made[0], "show", *id) == {name: value for name, value in record.items() if name != "key"}
-    changed = run(*then, *id, *(word for name in CLEARED for word in ("--clear", name)))
-    for name, value in CLEARED.values():
-        assert changed[name] == value
+    options, fields = list(CLEARED), [field for field, _ in CLEARED.values()]
+    for names in (options, fields):  # by either name
+        changed = run(*then, *id, *(word for name in names for word in ("--clear", name)))
+        assert [changed[field] for field in fields] == [value for _, value in CLEARED.values()]
+        run(*then, *id, *CAPS, *RAISE, *RATES, *SOME)
 
 
 ODD = "ada//1?a=b#c%2F| é\n"
