@@ -17,6 +17,7 @@ from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
 from gateway.proxies import Proxies
 from gateway.telemetry import log_level
+from gateway.trust import check_named
 from gateway.virtual_keys import key_in
 from translators.errors import LLMError
 
@@ -25,11 +26,16 @@ KEPT_S = 75  # an idle connection: longer than a load balancer's 60, which would
 
 
 def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path | None, models: Path | None) -> None:
-    """Run until told to stop. Raises ConfigErrors for a broken configuration, StoreDown where there is no store."""
+    """Run until told to stop.
+
+    Raises ConfigErrors for a broken configuration, LLMError for what else the environment has wrong, StoreDown where
+    there is no store.
+    """
     load(routes, pricing, models, os.environ)
     log_level(os.environ)
     Proxies(os.environ)
     key_in(os.environ, ADMIN_KEY)
+    check_named(os.environ)
     _check_free(host, port)
     for name, path in zip(VARIABLES, (routes, pricing, models), strict=True):
         if path is not None:

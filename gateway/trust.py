@@ -5,8 +5,11 @@ Believed are the system's certificates where SSL_CERT_FILE or SSL_CERT_DIR names
 
 import os
 import ssl
+from collections.abc import Mapping
 
 import certifi
+
+from translators.errors import LLMError
 
 
 class Resuming(ssl.SSLContext):
@@ -49,3 +52,15 @@ def tls_context() -> Resuming:
         context.load_verify_locations(cafile=certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def check_named(env: Mapping[str, str]) -> None:
+    """Raises LLMError where SSL_CERT_FILE names no certificate: OpenSSL passes over it, and nobody is believed then."""
+    if file := env.get("SSL_CERT_FILE"):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+        except ssl.SSLError:
+            raise LLMError("unavailable", f"SSL_CERT_FILE is {file}, which holds no certificate") from None
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise LLMError("unavailable", f"SSL_CERT_FILE is {file}, which cannot be read: {why}") from None

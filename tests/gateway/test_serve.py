@@ -121,6 +121,16 @@ def test_an_admin_key_that_cannot_be_sent_stops_the_start(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+def test_an_authority_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    process = started([], tmp_path, SSL_CERT_FILE="missing.pem")
+    try:
+        _, told = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert told == "headgate: SSL_CERT_FILE is missing.pem, which cannot be read: No such file or directory\n"
+
+
 def test_a_proxy_of_a_kind_that_is_not_understood_stops_the_start(tmp_path: Path) -> None:
     process = started([], tmp_path, HTTPS_PROXY="socks5://proxy.test")
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.proxies import Proxies
+from gateway.trust import check_named
 from gateway.upstream import Timeouts, Upstream
 from tests.certificates import certificate, server_context
 from tests.loops import LOOPS, run
@@ -113,3 +114,19 @@ def test_a_server_that_has_forgotten_the_session_is_greeted_anew(
         return found
 
     assert run(loop, restarted()) == [False, True, False, True]
+
+
+def test_a_file_without_a_certificate_is_said_to_be_so(tmp_path: Path) -> None:
+    check_named({"SSL_CERT_FILE": str(certificate(tmp_path))})
+    check_named({"SSL_CERT_FILE": ""})
+    empty, broken = tmp_path / "empty.pem", tmp_path / "broken.pem"
+    empty.write_text("")
+    broken.write_text("-----BEGIN CERTIFICATE-----\nno base64\n-----END CERTIFICATE-----\n")
+    for file, told in (
+        (empty, "holds no certificate"),
+        (broken, "holds no certificate"),
+        (tmp_path / "missing.pem", "cannot be read: No such file"),
+    ):
+        with pytest.raises(LLMError, match=told) as raised:
+            check_named({"SSL_CERT_FILE": str(file)})
+        assert raised.value.message.startswith(f"SSL_CERT_FILE is {file}, which ")
