@@ -23,7 +23,7 @@ from translators.registry import TRANSLATORS
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 LEAST_OUTPUT_TOKENS = 16  # a shorter answer is of no use to anybody
-LONGEST_OUTPUT_TOKENS = 131_072  # where neither the caller nor models.yaml sets a limit; then sent upstream
+LONGEST_OUTPUT_TOKENS = 131_072  # held where nothing bounds an answer; sent upstream unless it is a stream in sight
 
 
 @dataclass(slots=True)  # what is asked for so often is found twice as fast as in a tuple
@@ -39,10 +39,16 @@ class Quote:
     output_tokens: int
     choices: int
     predicted_tokens: int  # of `prediction`: what the model rejects is billed as output, beside the limit
-    said: bool  # the length is bounded by the caller's own limit, or by the model
+    said: bool  # the length is bounded by the caller's own limit, or by what is known of the model
+    watched: bool  # it is not, but a stream in sight is ended in time if its hold cannot be raised (gateway.growth)
     at_s: float  # when it begins: which version of the price holds
     extras: Extras
     slope: Slope | None  # None: not priced, or not completely
+
+    @property
+    def free(self) -> bool:
+        """Whether the answer costs the same however long it is."""
+        return self.nanousd(1) == self.nanousd(0)
 
     def nanousd(self, output_tokens: int) -> int:
         """The most that answers of `output_tokens` each can cost. Raises Unpriced."""
@@ -108,7 +114,7 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool, at_s: float
     facts = target.endpoint.facts
     asked = asked_length(chat)
     apart = calls(chat, TRANSLATORS[target.dialect].OUTCOMES, target.endpoint) if "n" in chat else 1
-    length = asked or facts.max_output_tokens
+    length = asked or facts.max_output_tokens or facts.max_input_tokens  # an answer is part of the context
     if plain:
         tokens, predicted = text_bound(chat, body_bytes, facts) * apart, 0
         extras = PLAIN if apart == 1 and "service_tier" not in chat else Extras(chat.get("service_tier"), calls=apart)
@@ -127,7 +133,31 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool, at_s: float
     except Unpriced:
         bound = None
     longest, choices = length or LONGEST_OUTPUT_TOKENS, chat.get("n") or 1
-    return Quote(target, target.price, tokens, longest, choices, predicted, length is not None, at_s, extras, bound)
+    said = length is not None
+    quote = Quote(target, target.price, tokens, longest, choices, predicted, said, False, at_s, extras, bound)
+    if not said:
+        quote.watched = bool(chat.get("stream")) and choices == 1 and in_sight(chat, quote)
+    return quote
+
+
+def in_sight(chat: Json, quote: Quote) -> bool:
+    """Whether all that a stream is billed for is seen as it comes."""
+    extras = quote.extras
+    if extras.special or extras.searches or extras.map_searches or quote.predicted_tokens:
+        return False
+    return quote.target.shows_reasoning or not _may_reason(chat, quote.target)
+
+
+def _may_reason(chat: Json, target: Target) -> bool:
+    """Whether the model may be billed for more than it shows; a model that nothing is known of may."""
+    facts, effort = target.endpoint.facts, chat.get("reasoning_effort")
+    if facts.reasons is False:
+        return False
+    if facts.reasons is None or facts.thinking_always:
+        return True
+    if target.dialect in ("anthropic", "vertex_anthropic") or facts.own_words == "anthropic":  # only when asked to
+        return effort not in (None, "none") or bool(chat.get("thinking")) or bool(chat.get("reasoning"))
+    return effort != "none" or facts.thinking == "none"
 
 
 def asked_length(chat: Json) -> int | None:
@@ -179,8 +209,8 @@ def lengths(
 ) -> Mapping[str, int]:
     """By target, the limit to send upstream so that no answer costs more than is held; none where it cannot anyway.
 
-    `most_tokens`, where given, bounds all of an answer's choices together. Where nothing is capped, no limit is made up
-    for a model whose own is not known.
+    `most_tokens`, where given, bounds all of an answer's choices together. Where nothing is capped, or the stream is
+    watched, no limit is made up for a model whose own is not known: it would have to be a guess at what its host takes.
     """
     limits: dict[str, int] = {}
     for quote in found:
@@ -189,6 +219,6 @@ def lengths(
             afforded = min(afforded, most_tokens // quote.choices)
         if afforded < quote.output_tokens:
             limits[quote.target.name] = max(1, afforded)
-        elif capped and not quote.said and quote.nanousd(1) > quote.nanousd(0):
+        elif capped and not (quote.said or quote.watched or quote.free):
             limits[quote.target.name] = quote.output_tokens
     return limits

@@ -65,6 +65,9 @@ class Funds:
             most_tokens = hold.tokens - self._prompt_tokens
         if not self._whole(wanted, afforded) or most_tokens is not None:
             capped = hold.afford_nanousd is not None or hold.capped
+            if not gateway.usual.seen(model):
+                for quote in quotes:
+                    quote.watched = False
             course.limits = ceilings.lengths(quotes, afforded, capped=capped, most_tokens=most_tokens)
         return hold
 
@@ -101,9 +104,8 @@ class Funds:
             return None
         told = course.limits.get(quote.target.name)
         past = sum(part.nanousd for part in course.past)
-        return Growing(
-            self._gateway.ledger, hold, self._again, quote, told, past, course.bytes_per_token, seen=self._grows
-        )
+        seen = self._grows or (told is None and quote.watched and not quote.free)
+        return Growing(self._gateway.ledger, hold, self._again, quote, told, past, course.bytes_per_token, seen=seen)
 
     async def carry_on(self) -> bool:
         """Whether the hold could be raised by what the failed attempt costs, so that another is covered."""

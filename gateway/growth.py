@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from gateway.ceilings import Quote, asked_length
+from gateway.ceilings import Quote, asked_length, in_sight
 from gateway.ledger.hold import Hold, Ledger, Reread
 from gateway.ledger.store import Granted, Refused, StoreDown
-from gateway.routing import Target
+from gateway.prices.pricing import UNLIMITED_TOKENS
 from gateway.usual import Usual
 from translators.errors import LLMError
 from translators.exchange import Json
@@ -34,34 +34,15 @@ def can_grow(chat: Json, quotes: Sequence[Quote], usual: Usual) -> bool:
         return False
     if not usual.seen(chat["model"]):
         return False
-    return all(_in_sight(chat, quote) for quote in quotes)
-
-
-def _in_sight(chat: Json, quote: Quote) -> bool:
-    extras = quote.extras
-    if extras.special or extras.searches or extras.map_searches or quote.predicted_tokens:
-        return False
-    return quote.target.shows_reasoning or not _may_reason(chat, quote.target)
-
-
-def _may_reason(chat: Json, target: Target) -> bool:
-    """Whether the model may be billed for more than it shows; a model that nothing is known of may."""
-    facts, effort = target.endpoint.facts, chat.get("reasoning_effort")
-    if facts.reasons is False:
-        return False
-    if facts.reasons is None or facts.thinking_always:
-        return True
-    if target.dialect in ("anthropic", "vertex_anthropic") or facts.own_words == "anthropic":  # only when asked to
-        return effort not in (None, "none") or bool(chat.get("thinking")) or bool(chat.get("reasoning"))
-    return effort != "none" or facts.thinking == "none"
+    return all(in_sight(chat, quote) for quote in quotes)
 
 
 class Growing:
     """One stream's hold as it grows. `quote` is of the target that answers, `told` the limit that it was sent.
 
-    `seen`: what is generated is seen as it comes, and the hold grows ahead of it, up to the limit. Otherwise the
-    provider is believed to keep to its limit, which the hold covers, until it evidently does not. Either way `room` is
-    to be asked for once `due_bytes` of output have come.
+    `seen`: what is generated is seen as it comes, and the hold grows ahead of it, up to the limit if there is one.
+    Otherwise the provider is believed to keep to its limit, which the hold covers, until it evidently does not. Either
+    way `room` is to be asked for once `due_bytes` of output have come.
     """
 
     def __init__(
@@ -82,7 +63,8 @@ class Growing:
         self._hold = hold
         self._reread = reread
         self._quote = quote
-        self._longest = min(told or quote.output_tokens, quote.output_tokens)
+        bounded = quote.said or told is not None  # else it may go on for as long as the hold can be raised
+        self._longest = min(told or quote.output_tokens, quote.output_tokens) if bounded else UNLIMITED_TOKENS
         self._owed = owed_nanousd  # of the hold, for attempts before this one
         self._bytes_per_token = bytes_per_token
         # beyond this it has probably forgotten its limit

@@ -6,7 +6,7 @@ An exact route stands before a pattern, and the pattern with the most of its own
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -164,6 +164,8 @@ def _target(config: Config, route_name: str, provider: str, model: str, unsuppor
     if model.startswith("arn:"):  # Bedrock's: behind its last slash is the profile or model that it names
         listed = model.rpartition("/")[2]
     facts, row = _known(config, provider, dialect.partition("_")[0], listed, route_name)
+    if facts.max_output_tokens is None and settings.max_output_tokens is not None:
+        facts = replace(facts, max_output_tokens=settings.max_output_tokens)
     return Target(
         provider,
         model,

@@ -74,6 +74,7 @@ class Provider(_Written):
     unsupported: Unsupported = "refuse"
     timeouts: Timeouts = Timeouts()
     shows_reasoning: bool = False  # all that its models generate is sent as it comes: none of it is billed unseen
+    max_output_tokens: Positive | None = None  # the longest answer there, of a model whose own limit is not known
     on_disconnect: Literal["cancel", "drain"] = "cancel"  # drain: this provider bills the whole answer all the same
     service_tier: str = "default"  # what this account's requests get when none is asked for
     region: str = ""  # where this account's requests run: Bedrock's, and for prices that depend on it; "": anywhere

@@ -32,10 +32,19 @@ routes:
   both: {targets: [{model: openai/small}], fallback: [openai/dear]}
   mixed: {targets: [{model: openai/small}], fallback: [openai/no-output-rate]}
 """
+MODELS = """
+models:
+  openai/narrow: {max_input_tokens: 32768}
+  openai/silent: {}
+  openai/thinking: {reasons: true}
+"""
 PRICES = """
 unpriced: POLICY
 models:
   small: {input: 1, output: 10, source: made, as_of: 2026-11-20}
+  narrow: {input: 1, output: 10, source: made, as_of: 2026-11-20}
+  silent: {input: 1, output: 10, source: made, as_of: 2026-11-20}
+  thinking: {input: 1, output: 10, source: made, as_of: 2026-11-20}
   dear: {input: 10, output: 100, source: made, as_of: 2026-11-20}
   no-output-rate: {input: 1, source: made, as_of: 2026-11-20}
 """
@@ -44,7 +53,8 @@ models:
 def configured(folder: Path, policy: str = "refuse") -> Config:
     (folder / "routes.yaml").write_text(ROUTES)
     (folder / "pricing.yaml").write_text(PRICES.replace("POLICY", policy))
-    return load(folder / "routes.yaml", folder / "pricing.yaml", None, {})
+    (folder / "models.yaml").write_text(MODELS)
+    return load(folder / "routes.yaml", folder / "pricing.yaml", folder / "models.yaml", {})
 
 
 def quoted(config: Config, chat: dict[str, Any], body_bytes: int = 100) -> tuple[Quote, ...]:
@@ -97,6 +107,35 @@ def test_a_limit_is_sent_where_neither_the_caller_nor_the_model_has_one(tmp_path
     assert lengths(found, highest({}, found, 50).most, capped=False) == {}
     limited = quoted(configured(tmp_path), asking("small", max_completion_tokens=70))
     assert lengths(limited, highest({}, limited, 50).most, capped=True) == {}
+
+
+def test_no_limit_is_sent_where_the_context_bounds_the_answer_and_the_budget_affords_that(tmp_path: Path) -> None:
+    found = quoted(configured(tmp_path), asking("openai/narrow"))
+    most = highest({}, found, 50).most
+    assert most == found[0].nanousd(32_768)
+    assert lengths(found, most, capped=True) == {}
+    assert lengths(found, found[0].nanousd(700), capped=True) == {"openai/narrow": 700}
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "watched"),
+    [
+        ("silent", {"stream": True}, True),
+        ("silent", {}, False),
+        ("silent", {"stream": True, "n": 2}, False),
+        ("silent", {"stream": True, "prediction": {"type": "content", "content": "x"}}, False),
+        ("thinking", {"stream": True}, False),
+        ("small", {"stream": True}, False),  # models.yaml says nothing of it: it may reason out of sight
+    ],
+)
+def test_no_limit_is_guessed_for_a_stream_that_is_watched(
+    tmp_path: Path, model: str, more: dict[str, Any], watched: bool
+) -> None:
+    found = quoted(configured(tmp_path), asking(f"openai/{model}", **more))
+    most = highest({}, found, 50).most
+    assert most == found[0].nanousd(LONGEST_OUTPUT_TOKENS)
+    assert lengths(found, most, capped=True) == ({} if watched else {f"openai/{model}": LONGEST_OUTPUT_TOKENS})
+    assert lengths(found, found[0].nanousd(700), capped=True) == {f"openai/{model}": 700}
 
 
 def test_what_is_of_no_use_is_not_held(tmp_path: Path) -> None:

@@ -123,6 +123,29 @@ def test_a_provider_that_ignores_its_limit_is_cut_off(gateway: Running, upstream
     assert entry["ending"] == "cut" and Decimal(entry["cost_usd"]) <= Decimal("0.005")
 
 
+LONG = CHUNK | {"choices": [{"index": 0, "delta": {"content": "x" * 1000}, "finish_reason": None}]}
+
+
+@pytest.mark.parametrize(("cap", "whole"), [("5", True), ("1.4", False)])
+def test_a_stream_in_sight_is_not_told_a_limit_that_nobody_knows_and_ends_with_the_cap_at_the_latest(
+    gateway: Running, upstream: Upstream, cap: str, whole: bool
+) -> None:
+    """131,072 tokens cost 1.31: both caps afford them, one the 200,000 that may have come when all is read."""
+    count = CHUNK | {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 50_000, "total_tokens": 50_010}}
+    reply = event_reply(*[LONG] * 200, FINISH, count)
+    upstream.answer(Reply(reply.status, reply.headers, reply.pieces, pause_s=0.002))
+    answer = gateway.chat(gateway.new_key(max_budget=cap), HELLO | {"stream": True})
+    assert "max_completion_tokens" not in json.loads(upstream.requests[0].body)
+    assert "x-headgate-dropped" not in answer.headers
+    (entry,) = gateway.entries()
+    assert answer.text.endswith("data: [DONE]\n\n")
+    if whole:
+        assert (entry["ending"], entry["cost_usd"]) == ("done", "0.500025")
+    else:
+        assert (entry["ending"], events_of(answer)[-1]["headgate"]["ended_by"]) == ("cut", "budget")
+        assert 100 < answer.text.count('xxx"') < 160
+
+
 def test_what_cannot_be_seen_as_it_comes_gets_a_fixed_hold(gateway: Running, upstream: Upstream) -> None:
     """A model that is billed for more than it says is told to keep within what is held."""
     key = gateway.new_key(max_budget="0.05")

@@ -123,6 +123,13 @@ def test_a_target_carries_what_its_provider_and_route_say(config: Config) -> Non
     assert targets_for(config, "b/two", 0.0)[0].timeouts.idle_s == 7
 
 
+def test_a_providers_own_limit_stands_in_where_a_models_is_not_known(tmp_path: Path) -> None:
+    config = config_of(tmp_path, ROUTES.replace("drop: [seed]", "drop: [seed], max_output_tokens: 8192"))
+    known, unknown = (targets_for(config, name, 0.0)[0].endpoint.facts for name in ("a/one", "a/two"))
+    assert (known.max_output_tokens, unknown.max_output_tokens) == (77, 8192)
+    assert targets_for(config, "b/two", 0.0)[0].endpoint.facts.max_output_tokens is None
+
+
 def test_the_keys_word_on_what_is_unsupported_goes_before_the_routes_and_the_providers(config: Config) -> None:
     said = {
         model: [targets_for(config, model, 0.0, key)[0].endpoint.unsupported for key in (None, "refuse", "report")]
