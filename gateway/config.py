@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from yaml.cyaml import CBaseLoader
 
-from gateway.demo import SCHEME
+from gateway.demo import DROPPED, SCHEME
 from gateway.prices.facts import Facts, ModelList
 from gateway.prices.price_list import PriceList, Prices
 from gateway.settings import DEMO, Provider, Settings, did_you_mean, misrouted
@@ -87,7 +87,7 @@ def load(routes: Path | None, pricing: Path | None, models: Path | None, env: Ma
     facts = model_file.checked(ModelList, model_file.value)
     if faults or settings is None or prices is None or facts is None:
         raise ConfigErrors(sorted(faults, key=lambda fault: (fault.file, fault.line)))
-    demo = Provider(dialect="openai").model_copy(update={"base_url": SCHEME.rstrip("/")})
+    demo = Provider(dialect="openai").model_copy(update={"base_url": SCHEME.rstrip("/"), "drop": DROPPED})
     settings = settings.model_copy(update={"providers": {DEMO: demo, **settings.providers}})
     return Config(settings, Prices(prices), Facts(facts), off)
 

@@ -1,10 +1,11 @@
 """The built-in `demo` model: a provider inside the process, so that the first token needs no provider's key.
 
 It reads OpenAI's request and writes OpenAI's bytes, and goes through translation, pricing and the ledger like any
-other.
+other. Whatever it is asked, it says the same: what it does not heed is left out before, and reported.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,14 +13,20 @@ from typing import Any
 import orjson
 
 from translators import sse
+from translators.openai import OUTCOMES
 
 SCHEME = "demo:"  # of a base_url that means: not over the network
+_HEEDED = frozenset({"messages", "model", "max_completion_tokens", "max_tokens", "stop", "stream", "stream_options"})
+_OURS = frozenset({"safety_identifier", "user"})  # whom the answer is for: that is booked here, whoever answers
+# Of OpenAI's parameters; `n` too, which is then as many answers side by side.
+DROPPED = frozenset(name for name in OUTCOMES if ":" not in name) - _HEEDED - _OURS
 PACE_S = 0.02  # between two streamed tokens
 GREETING = (
     "Hello from Headgate! This answer comes from the built-in demo model: it was authenticated with your virtual key, "
     "held against its budget, streamed, metered and billed like any other. Set a provider's key, such as "
     "OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, and name one of its models instead."
 )
+_TOKEN = re.compile(r" ?[^ ]+| ")  # a word, with the space before it
 
 
 class DemoReply:
@@ -68,8 +75,7 @@ class DemoReply:
 def answer(body: bytes, created: int, request_id: str) -> DemoReply:
     """The demo's answer to a chat completion request; one token is one word here."""
     chat = orjson.loads(body)
-    words = [f" {word}" for word in GREETING.split()]
-    words[0] = words[0].lstrip()
+    words = _TOKEN.findall(_until(GREETING, chat.get("stop")))
     limit = chat.get("max_completion_tokens") or chat.get("max_tokens") or len(words)
     said = words[:limit]
     finish = "length" if limit < len(words) else "stop"
@@ -91,3 +97,9 @@ def answer(body: bytes, created: int, request_id: str) -> DemoReply:
     ]
     frames.append(head | {"choices": [], "usage": usage})
     return DemoReply([*(sse.encode(orjson.dumps(frame)) for frame in frames), sse.DONE], PACE_S, "text/event-stream")
+
+
+def _until(text: str, stop: str | list[str] | None) -> str:
+    """`text` up to the first of the sequences that end it, which is not said."""
+    sequences = [stop] if isinstance(stop, str) else stop or []
+    return text[: min((at for each in sequences if each and (at := text.find(each)) >= 0), default=len(text))]

@@ -57,6 +57,18 @@ class ModelList(BaseModel):
     publishers: dict[str, str] = {}
 
 
+# What the built-in demo model accepts, where models.yaml has no row for it: next to nothing (gateway/demo.py).
+DEMO = Listed(
+    max_output_tokens=64,
+    sampling=False,
+    structured_output=False,
+    prefill=False,
+    forced_tool=False,
+    vision=False,
+    pdf=False,
+    strict_tools=False,
+)
+
 _FIELDS = tuple(field.name for field in fields(ModelFacts))
 
 
@@ -64,7 +76,7 @@ class Facts:
     """models.yaml, ready to be asked."""
 
     def __init__(self, listed: ModelList) -> None:
-        self._rows: Mapping[str, Listed] = listed.models
+        self._rows: Mapping[str, Listed] = {"demo/demo": DEMO, **listed.models}
         self._publishers = sorted(listed.publishers.items(), key=lambda item: len(item[0]), reverse=True)
         self._bare = {_bare(name): name for name in listed.models if "*" not in name and "/" not in name}
         patterns = [name for name in listed.models if "*" in name]
