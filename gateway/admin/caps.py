@@ -33,7 +33,7 @@ def changed(record: Record, form: CapsForm, now_s: float) -> Record:
     for name, (field, empty) in PLAIN.items():
         if name in form.model_fields_set:
             value = getattr(form, name)
-            if name == "expires" and value is not None and value <= now_s:
+            if name == "expires" and value is not None and value <= now_s <= record.created_at:  # it is made just now
                 raise invalid("`expires` must be in the future", name)
             update[field] = empty if value is None else tuple(value) if isinstance(value, list) else value
     budgets = _budgets(record.budgets, form, now_s)

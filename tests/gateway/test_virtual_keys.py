@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ledger.store import MAX_NANOUSD
-from gateway.virtual_keys import hint, nanousd, new_id, new_token, usd
+from gateway.virtual_keys import hint, key_in, nanousd, new_id, new_token, usd
+from translators.errors import LLMError
 
 
 def test_tokens_are_long_random_and_look_like_an_sdks_key() -> None:
@@ -19,6 +20,19 @@ def test_tokens_are_long_random_and_look_like_an_sdks_key() -> None:
         assert token.isascii()
         assert token.isprintable()
         assert " " not in token
+
+
+def test_a_key_in_the_environment_is_read_without_the_white_space_around_it() -> None:
+    assert key_in({"KEY": " sk-hg-1\r\n"}, "KEY") == "sk-hg-1"
+    assert key_in({"KEY": " \n"}, "KEY") is key_in({}, "KEY") is None
+
+
+@pytest.mark.parametrize("key", ["sk-hg-é", "sk-hg-\n1", "sk-hg-\x7f"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(LLMError, match="KEY is no key") as refused:
+        key_in({"KEY": key}, "KEY")
+    assert refused.value.kind == "authentication"
+    assert key not in refused.value.message
 
 
 def test_a_hint_tells_tokens_apart_and_keeps_the_secret() -> None:

@@ -98,13 +98,14 @@ def test_a_raise_is_an_amount_and_an_end() -> None:
         assert after(raised, **{name: None}) == capped
 
 
-def test_what_expires_expires_in_the_future() -> None:
-    over = changed(FRESH, read(TeamForm, {"expires": BEFORE}), 0)
-    for record in (FRESH, over):
-        with pytest.raises(LLMError) as raised:
-            changed(record, read(TeamForm, {"expires": BEFORE}), NOW_S)
-        assert (raised.value.status, raised.value.param) == (422, "expires")
-        assert changed(record, read(TeamForm, {"expires": AFTER}), NOW_S).expires == NOW_S + 1
+def test_what_is_made_expires_in_the_future_and_what_is_there_may_expire_at_once() -> None:
+    new = FRESH.model_copy(update={"created_at": NOW_S})
+    with pytest.raises(LLMError) as raised:
+        changed(new, read(TeamForm, {"expires": BEFORE}), NOW_S)
+    assert (raised.value.status, raised.value.param) == (422, "expires")
+    assert changed(new, read(TeamForm, {"expires": AFTER}), NOW_S).expires == NOW_S + 1
+    over = changed(FRESH, read(TeamForm, {"expires": BEFORE}), NOW_S)
+    assert over.expires == NOW_S - 1
     assert changed(over, read(TeamForm, {"max_budget": 1}), NOW_S).expires == over.expires
     assert changed(over, read(TeamForm, {"expires": None}), NOW_S).expires is None
 
