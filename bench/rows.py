@@ -127,7 +127,7 @@ def embedded(stand: Stand) -> Iterator[Row]:
 
 
 AT_LEAST = {"litellm": (80.0, 30.0), "portkey": (8.0, 4.0), "sglang": (1.0, 1.0)}  # × our CPU: whole, streamed
-WARM = 5  # runs that are thrown away: V8 compiles for seconds
+WARM = 5  # runs of whole answers, which come first, that are thrown away: V8 compiles for seconds
 
 
 def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
@@ -148,7 +148,8 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
 
 def _beside_peer(stand: Stand, other: Gateway, streamed: bool, how: dict[str, Any]) -> Row:
     theirs, ours = (gateway.work("openai", streamed, **how) for gateway in (other, stand.headgate))
-    found = compared((other, theirs), (stand.headgate, ours), stand.scale.pairs, stand.folder, WARM)
+    warm = 1 if streamed else WARM
+    found = compared((other, theirs), (stand.headgate, ours), stand.scale.peer_pairs, stand.folder, warm)
     told = _note(found, other.name, "headgate", "ms" if streamed else "µs")
     return Row(
         f"beside {other.name} {other.version}: {'stream of 64 paced events, 64' if streamed else 'unary, 16'} at once",

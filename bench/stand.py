@@ -17,7 +17,8 @@ class Scale:
 
     pairs: int  # of runs, whose median counts
     seconds: float  # of a run of whole answers
-    peer_seconds: float  # beside a peer: LiteLLM gives a hundred in one, and each of its looks for garbage shows
+    peer_pairs: int  # beside a peer, where there is more to wait for
+    peer_seconds: float  # likewise: LiteLLM gives a hundred in one, and each of its looks for garbage shows
     streams: int  # of a run of streams
     translated_in_step: bool  # whether translated streams are measured in step too
     first_token_events: int  # of the 512 open streams: at 20 ms each, so many seconds that new ones must come
@@ -28,7 +29,8 @@ class Scale:
 FULL = Scale(
     pairs=7,
     seconds=1.2,
-    peer_seconds=3.0,
+    peer_pairs=5,
+    peer_seconds=2.4,
     streams=128,
     translated_in_step=True,
     first_token_events=512,
@@ -38,6 +40,7 @@ FULL = Scale(
 QUICK = Scale(
     pairs=2,
     seconds=0.7,
+    peer_pairs=2,
     peer_seconds=0.7,
     streams=64,
     translated_in_step=False,
