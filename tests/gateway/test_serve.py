@@ -110,32 +110,29 @@ def test_a_number_that_cannot_be_is_refused(tmp_path: Path, arguments: list[str]
     assert process.returncode == 2 and "must be a number" in told
 
 
-def test_an_admin_key_that_cannot_be_sent_stops_the_start(tmp_path: Path) -> None:
-    process = started([], tmp_path, HEADGATE_ADMIN_KEY="sk-one\nsk-two")
+def stopped(folder: Path, **env: str) -> tuple["subprocess.Popen[str]", str]:
+    """A start that fails by itself, and what it says of that."""
+    process = started([], folder, **env)
     try:
-        _, told = process.communicate(timeout=40)
+        return process, process.communicate(timeout=40)[1]
     finally:
         process.kill()
+
+
+def test_an_admin_key_that_cannot_be_sent_stops_the_start(tmp_path: Path) -> None:
+    process, told = stopped(tmp_path, HEADGATE_ADMIN_KEY="sk-one\nsk-two")
     assert process.returncode == 1
     assert told == "headgate: HEADGATE_ADMIN_KEY is no key: it holds more than ASCII's printable characters\n"
     assert not list(tmp_path.iterdir())
 
 
 def test_an_authority_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    process = started([], tmp_path, SSL_CERT_FILE="missing.pem")
-    try:
-        _, told = process.communicate(timeout=40)
-    finally:
-        process.kill()
+    process, told = stopped(tmp_path, SSL_CERT_FILE="missing.pem")
     assert process.returncode == 1
     assert told == "headgate: SSL_CERT_FILE is missing.pem, which cannot be read: No such file or directory\n"
 
 
 def test_a_proxy_of_a_kind_that_is_not_understood_stops_the_start(tmp_path: Path) -> None:
-    process = started([], tmp_path, HTTPS_PROXY="socks5://proxy.test")
-    try:
-        _, told = process.communicate(timeout=40)
-    finally:
-        process.kill()
+    process, told = stopped(tmp_path, HTTPS_PROXY="socks5://proxy.test")
     assert process.returncode != 0
     assert told.startswith("headgate: HTTPS_PROXY is a socks5:// proxy") and "Traceback" not in told
