@@ -57,7 +57,7 @@ class ModelList(BaseModel):
     publishers: dict[str, str] = {}
 
 
-# What the built-in demo model accepts, where models.yaml has no row for it: next to nothing (gateway/demo.py).
+# What the built-in demo model accepts, whatever models.yaml is there: next to nothing (gateway/demo.py).
 DEMO = Listed(
     max_output_tokens=64,
     sampling=False,
