@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TypedDict
 from uuid import uuid4
 
@@ -23,7 +22,7 @@ from gateway import listing, telemetry
 from gateway.admin import http
 from gateway.alerts import Alerts
 from gateway.chat import chat_completions
-from gateway.config import VARIABLES, Config, load
+from gateway.config import Config, files_in, load
 from gateway.credentials.kinds import credentials_of
 from gateway.deadlines import Deadlines
 from gateway.fetch import Fetcher
@@ -62,9 +61,8 @@ class State(TypedDict):
 
 def app() -> ASGIApp:
     """The application as the environment describes it, for `uvicorn --factory`."""
-    routes, pricing, models = (Path(path) if (path := os.environ.get(name)) else None for name in VARIABLES)
     telemetry.start(os.environ)
-    config = load(routes, pricing, models, os.environ)
+    config = load(*files_in(os.environ), os.environ)
     gc.collect()
     gc.freeze()  # what is here now stays
     gc.set_threshold(*GARBAGE_LOOKS)

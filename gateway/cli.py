@@ -45,9 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _files(args: argparse.Namespace) -> tuple[Path | None, Path | None, Path | None]:
     """routes.yaml, pricing.yaml and models.yaml, as given or as the environment names them; None: the default."""
-    given = [getattr(args, name) or os.environ.get(f"HEADGATE_{name.upper()}") for name in FILES]
-    routes, pricing, models = (Path(path) if path else None for path in given)
-    return routes, pricing, models
+    from gateway.config import files_in
+
+    routes, pricing, models = files_in(os.environ)
+    return args.routes or routes, args.pricing or pricing, args.models or models
 
 
 def _serve(args: argparse.Namespace) -> int:

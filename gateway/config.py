@@ -73,6 +73,12 @@ class Config:
     off: Mapping[str, str] = field(default_factory=dict)
 
 
+def files_in(env: Mapping[str, str]) -> tuple[Path | None, Path | None, Path | None]:
+    """The files that VARIABLES name, in the order of `load`; None: the built-in one."""
+    routes, pricing, models = (Path(path) if (path := env.get(name)) else None for name in VARIABLES)
+    return routes, pricing, models
+
+
 def load(routes: Path | None, pricing: Path | None, models: Path | None, env: Mapping[str, str]) -> Config:
     """Read the files, the built-in one for each that is None. Raises ConfigErrors with every fault of all three."""
     faults: list[ConfigError] = []
