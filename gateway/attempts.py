@@ -23,7 +23,7 @@ from gateway.gateway import Gateway
 from gateway.routing import Target
 from gateway.usual import BYTES_PER_TOKEN
 from translators import choices
-from translators.errors import LLMError
+from translators.errors import LLMError, forgotten
 from translators.exchange import NONE, Answer, Decoder, Json, Media, UpstreamRequest
 from translators.media import parts
 from translators.outcomes import calls
@@ -114,6 +114,7 @@ class Course:
         if error is self.failure:  # it comes by again on its way out, and another target may stand here by now
             return
         self.failure, self.failed_target = error, self.target.name if self.target is not None else ""
+        forgotten(error)
         silent = error.kind == "timeout" and self.on_its_way and (self.reply is None or self.accepted)
         cut = error.code == "provider_cut_off" and (self.decoder is None or self.decoder.usage != Usage())
         self.broke_off = self.broke_off or silent or cut

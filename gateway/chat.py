@@ -34,7 +34,7 @@ from gateway.settings import DEMO
 from gateway.virtual_keys import usd
 from translators import chat_request, recall, sse
 from translators.completion import cut_short
-from translators.errors import LLMError
+from translators.errors import LLMError, forgotten
 from translators.exchange import Json
 from translators.registry import SIGNING
 
@@ -54,21 +54,28 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
     gateway.running.add(task)
     try:
         await _answer(gateway, scope, receive, client, request_id)
-    except HungUp:
-        return  # nobody is left to tell
-    except LLMError as error:
-        await client.error(error)
-    except StoreDown:
-        await client.error(
-            LLMError("unavailable", "The ledger cannot be reached: nothing can be billed, so nothing is sent")
-        )
-    except asyncio.CancelledError:  # its grace is over, and its bill written; nobody awaits this task
-        await _stopped(client)
-    except Exception:  # the last door: a fault of ours is logged and told in the one shape, and the process goes on
-        log.exception("request %s failed by a fault of the gateway", request_id)
-        await client.error(LLMError("internal", "The gateway failed; the operator's log has the reason"))
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the last door: nothing ends the process
+        await _tell(client, error)
+        forgotten(error)
     finally:
         gateway.running.discard(task)
+
+
+async def _tell(client: Client, error: BaseException) -> None:
+    """What went wrong, to whoever is left to hear it."""
+    match error:
+        case HungUp():
+            return
+        case LLMError():
+            await client.error(error)
+        case StoreDown():
+            message = "The ledger cannot be reached: nothing can be billed, so nothing is sent"
+            await client.error(LLMError("unavailable", message))
+        case asyncio.CancelledError():  # its grace is over, and its bill written; nobody awaits this task
+            await _stopped(client)
+        case _:  # a fault of ours is logged and told in the one shape, and the process goes on
+            log.error("request %s failed by a fault of the gateway", client.request_id, exc_info=error)
+            await client.error(LLMError("internal", "The gateway failed; the operator's log has the reason"))
 
 
 async def _stopped(client: Client) -> None:

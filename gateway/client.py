@@ -30,7 +30,7 @@ class Client:
         self._send = send
         self.exchange = exchange = exchange_of(send)
         self._write = None if exchange is None else exchange.write
-        self._request_id = request_id
+        self.request_id = request_id
         self._unsent: list[bytes] = []  # of a stream: the client has not read what is before it
         self.begun = False
         self.behind_bytes = 0  # of that
@@ -38,7 +38,7 @@ class Client:
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """The status line and the headers."""
         lines = [(name.encode("latin-1"), _value(value)) for name, value in headers.items()]
-        lines.append((b"x-request-id", self._request_id.encode()))
+        lines.append((b"x-request-id", self.request_id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
         self.begun = True
 
@@ -83,7 +83,7 @@ class Client:
     def _lines(self, always: tuple[tuple[str, str], ...], headers: Mapping[str, str]) -> bytes | None:
         """The headers of an answer as they stand on the wire; None where one of them cannot stand there."""
         form, breaks = _form(always, tuple(headers))
-        lines = form % (self._request_id, *headers.values())
+        lines = form % (self.request_id, *headers.values())
         if lines.count("\n") != breaks or lines.count("\r") != breaks or "\0" in lines:
             return None
         return lines.encode("latin-1", errors="replace")

@@ -337,6 +337,8 @@ class Connection(asyncio.Protocol):
         return None  # closes the transport; connection_lost tells the reader
 
     def connection_lost(self, exc: Exception | None) -> None:
+        for data in self._tick.of(self) if self.in_tick else ():
+            self.read(data)
         self._lost = True
         if self._timer is not None:
             self._timer.cancel()
@@ -346,6 +348,8 @@ class Connection(asyncio.Protocol):
             self._completed()  # a body that ends with the connection (RFC 9112, section 6.3)
         self._place.lost(self)
         self._wake()
+        # it leads back here: thousands would wait for the garbage collector, between them holes that malloc searches
+        del self._parser, self._feed
 
     def _wake(self, happened: bool = True) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -5,18 +5,23 @@ answer's CPU, and memory that came and went over hundreds of thousands of reques
 """
 
 import gc
+import json
+import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.replay import Reply, Upstream, event_reply, json_reply
-from tests.running import configured
+from tests.replay import EVENTS, NOTHING, SILENCE, Reply, Upstream, event_reply, json_reply
+from tests.running import Running, configured
 from tests.test_cost import ANSWER, COUNT, FINISH, HELLO, LIMITS, PRICES, ROUTES, SAY
 
 TIMES = 5
+CLOSED = {"connection": "close"}
 OURS = ("gateway.", "translators.", "uvicorn.")
 
 
@@ -45,8 +50,16 @@ def garbage() -> Iterator[Callable[[], Counter[str]]]:
         (HELLO, 200, json_reply(200, ANSWER)),
         (HELLO | {"stream": True}, 200, event_reply(SAY, FINISH, COUNT)),
         (HELLO | {"model": "unheard-of"}, 404, json_reply(200, ANSWER)),
+        (HELLO, 200, json_reply(200, ANSWER, CLOSED)),
+        (HELLO | {"stream": True}, 200, replace(event_reply(SAY, FINISH, COUNT), headers=EVENTS | CLOSED)),
+        (
+            HELLO | {"stream": True},
+            200,
+            event_reply(SAY, FINISH, done=False).cut(len(event_reply(SAY, done=False).body)),
+        ),
+        (HELLO, 502, NOTHING),
     ],
-    ids=["whole", "streamed", "refused"],
+    ids=["whole", "streamed", "refused", "whole and closed", "streamed and closed", "broken off", "unreachable"],
 )
 def test_a_request_leaves_nothing_to_the_collector(
     asked: dict[str, Any],
@@ -66,3 +79,43 @@ def test_a_request_leaves_nothing_to_the_collector(
             assert gateway.chat(key, asked).status_code == status
         left = garbage()
     assert not {name: times for name, times in left.items() if times >= TIMES}
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+def test_a_caller_who_hangs_up_leaves_nothing_to_the_collector(
+    streamed: bool,
+    upstream: Upstream,
+    store_env: Mapping[str, str],
+    tmp_path: Path,
+    garbage: Callable[[], Counter[str]],
+) -> None:
+    said = event_reply(SAY, done=False)
+    upstream.handler = lambda _: said.stalled(len(said.body)) if streamed else SILENCE
+    asked = HELLO | {"stream": streamed}
+    with configured(ROUTES.format(url=upstream.url), PRICES, store_env, tmp_path) as gateway:
+        key = gateway.new_key(**LIMITS)
+        _hang_up(gateway, key, asked, upstream)
+        gateway.entry()
+        garbage()
+        for _ in range(TIMES):
+            _hang_up(gateway, key, asked, upstream)
+        end = time.monotonic() + 5
+        while len(gateway.entries()) <= TIMES and time.monotonic() < end:
+            time.sleep(0.2)
+        assert len(gateway.entries()) == TIMES + 1
+        left = garbage()
+    assert not {name: times for name, times in left.items() if times >= TIMES}
+
+
+def _hang_up(gateway: Running, key: str, asked: dict[str, Any], upstream: Upstream) -> None:
+    """Once the provider is at work."""
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as caller:
+        before, left = len(upstream.requests), upstream.hung_up
+        body = json.dumps(asked).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {key}\r\n"
+        caller.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        upstream.wait_until(lambda: len(upstream.requests) > before)
+        if asked["stream"]:
+            assert caller.recv(4096)
+    upstream.wait_until(lambda: upstream.hung_up > left)

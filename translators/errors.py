@@ -108,6 +108,12 @@ class LLMError(Exception):
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
+def forgotten(error: BaseException | None) -> None:
+    """The way that `error` came: whoever keeps the error would keep every frame on it, and each frame the error."""
+    while error is not None:
+        error.__traceback__, error = None, error.__context__
+
+
 def cut_off(message: str) -> LLMError:
     """An answer that stops before its end. What the provider had counted by then, it bills."""
     return LLMError("bad_upstream", message, code="provider_cut_off")
