@@ -106,7 +106,7 @@ def test_nobody_is_waited_for_without_end(upstream: Upstream, reply: Reply, monk
     monkeypatch.setattr(load, "PATIENCE_S", 5 * PAUSE_S)
     upstream.handler = lambda _: reply
     assert loaded(upstream, requests=4).errors == {"timeout": 4}
-    upstream.wait_until(lambda: upstream.hung_up == 4)
+    upstream.wait_until(lambda: upstream.open_connections == 0)
 
 
 @pytest.mark.parametrize(
