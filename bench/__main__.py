@@ -23,7 +23,7 @@ from bench.charts import draw
 from bench.gateways import Gateway
 from bench.load import Failed
 from bench.processes import CORES, NotStarted, Others
-from bench.rows import Row
+from bench.rows import Row, joined
 from bench.stand import FULL, QUICK, Given, Stand, stand
 from bench.table import keep, line, results
 
@@ -32,16 +32,16 @@ CASES: dict[str, Callable[[Stand], Iterator[Row]]] = {
     "streams": rows.streams,
     "latency": waits.added_latency,
     "first-token": waits.first_token,
-    "open-streams": waits.open_streams,
     "beginnings": waits.beginnings,
     "embedded": rows.embedded,
     "sglang": rows.peer("sglang"),
     "portkey": rows.peer("portkey"),
     "litellm": rows.peer("litellm"),
+    "open-streams": waits.open_streams,
     "growth": waits.growth,
 }
 QUICK_CASES = ["unary", "streams", "latency", "first-token", "beginnings", "embedded"]
-NOISE = 0.03  # of a core: less is the system's own
+ONCE = ("growth", "open-streams")  # in the last round: it takes long, or leaves the worker another one
 GIVEN_CASES = ["unary", "streams", "latency", "first-token", "open-streams"]
 
 
@@ -107,43 +107,46 @@ def chosen(asked: argparse.Namespace) -> list[str]:
 
 
 def measure(asked: argparse.Namespace) -> int:
-    """Runs the cases on one stand, and prints each row when it is there."""
+    """Runs the cases on one stand, round by round, and prints each row when the last one has it."""
     if len(CORES) < 2:
         print("there is one core: the gateway shares it with the load, and latencies say little", file=sys.stderr)
     for program in ("upstream", "load"):
         built(program)
     told: list[Row] = []
-    failed = False
-    ours = [os.getpid(), *([asked.pid] if asked.pid else [])]
-    others, of_a_row = Others(*ours), Others(*ours)
-    with stand(QUICK if asked.quick else FULL, given(asked)) as here:
+    others = Others(os.getpid(), *([asked.pid] if asked.pid else []))
+    scale = QUICK if asked.quick else FULL
+    with stand(scale, given(asked)) as here:
         gateway = here.headgate
         about = f"{gateway.name} {gateway.version}; nginx {here.nginx.version}; {gateway.note}"
         print(about.rstrip("; "), flush=True)
-        for name in chosen(asked):
-            try:
-                for row in CASES[name](here):
-                    told.append(beside(row, of_a_row.cores()))
-                    print(line(told[-1]), flush=True)
-            except (Failed, NotStarted) as error:
-                here.upstream.pace()
-                failed = True
-                told.append(Row(name, None, "", note=str(error)))
-                print(line(told[-1]), flush=True)
+        measured: dict[str, list[Row]] = {}
+        for left in reversed(range(scale.rounds)):
+            for name in chosen(asked):
+                for row in _rows(name, here, asked) if not left or name not in ONCE else ():
+                    measured.setdefault(row.work, []).append(row)
+                    if row.failed or not left:
+                        told.append(row if row.failed else joined(measured[row.work]))
+                        print(line(told[-1]), flush=True)
+            if left:
+                print(f"{left} more of {scale.rounds} rounds …", file=sys.stderr, flush=True)
         versions = {"headgate": gateway.version, "nginx": here.nginx.version}
     whole = not (asked.quick or asked.case or asked.url)
     kept = keep(results(told, "full" if whole else "quick" if asked.quick else "part", others.cores(), versions))
     print(f"\n{sum(row.met is True for row in told)} of {len(told)} met; {kept}")
     if whole:
         draw()
-    return int(failed)
+    return int(any(row.failed for row in told))
 
 
-def beside(row: Row, others: float) -> Row:
-    """The row, and what other programs took of the machine while it was measured."""
-    noisy = f"noisy: others took {others * 100:.0f} % of a core" if others > NOISE else ""
-    note = "; ".join(each for each in (row.note, noisy) if each)
-    return replace(row, note=note, detail=row.detail | {"others": round(others, 3)})
+def _rows(name: str, here: Stand, asked: argparse.Namespace) -> Iterator[Row]:
+    """A case's rows of one round, and what other programs took of the machine while each was measured."""
+    others = Others(os.getpid(), *([asked.pid] if asked.pid else []))
+    try:
+        for row in CASES[name](here):
+            yield replace(row, others=others.cores())
+    except (Failed, NotStarted) as error:
+        here.upstream.pace()
+        yield Row(name, (), "", note=str(error), failed=True)
 
 
 if __name__ == "__main__":

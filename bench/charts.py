@@ -32,7 +32,7 @@ def costs(told: dict[str, Any], streamed: bool) -> dict[str, float]:
     """Microseconds by bar, the cheapest first: OpenAI to OpenAI for all, and our translated ones."""
     found: dict[str, float] = {}
     for row in told["rows"]:
-        us = row["detail"].get("us", {})
+        us = row["us"]
         if ("stream" in row["work"]) != streamed or ("64 at once" in row["work"]) != streamed:
             continue
         for name, cost in us.items():

@@ -24,9 +24,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Compared:
-    """Medians over the pairs of runs; `ratio` is the median of the pairs' ratios, one over other."""
+    """Medians over the pairs of runs, and the pairs' ratios, one over other."""
 
-    ratio: float
     ratios: list[float]
     one: Cost
     other: Cost
@@ -68,7 +67,7 @@ def compared(
         return each.both_us if stores else each.own_us
 
     ratios = [us(ones[i]) / ((us(others[i]) + us(others[i + 1])) / 2) for i in range(pairs)]
-    return Compared(median(ratios), [round(each, 3) for each in ratios], _middle(ones), _middle(others))
+    return Compared(ratios, _middle(ones), _middle(others))
 
 
 def _middle(costs: list[Cost]) -> Cost:

@@ -1,7 +1,8 @@
 """The rows of the table (issue 5, "The figures to reach"): the work, the target, and how it is measured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import mean, median
 from typing import Any
 
 from bench.answers import Dialect
@@ -13,25 +14,55 @@ from bench.stand import Stand
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `figure` None: not measured, and `note` says why. `why`: what stands in a target's way."""
+    """One line of the table. `figure`: the median of `samples`; of a row in which one is one too many, the `worst`.
+
+    Without samples nothing was measured, and `note` says why. `us` and `store_us`: microseconds of CPU a request, by
+    who took them and of whose store's server. `why`: what stands in a target's way.
+    """
 
     work: str
-    figure: float | None
+    samples: Sequence[float]
     unit: str
     at_most: float | None = None
     at_least: float | None = None
     note: str = ""
+    us: dict[str, float] = field(default_factory=dict)
+    store_us: dict[str, float] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
     why: str = ""
+    worst: bool = False
+    failed: bool = False  # an answer was not good, or a gateway did not start
+    others: float = 0.0  # cores that other programs took meanwhile
+
+    @property
+    def figure(self) -> float | None:
+        """None where nothing was measured."""
+        if not self.samples:
+            return None
+        return max(self.samples) if self.worst else median(self.samples)
 
     @property
     def met(self) -> bool | None:
         """None where nothing was measured."""
-        if self.figure is None:
+        figure = self.figure
+        if figure is None:
             return None
         if self.at_most is not None:
-            return self.figure <= self.at_most
-        return self.at_least is None or self.figure >= self.at_least
+            return figure <= self.at_most
+        return self.at_least is None or figure >= self.at_least
+
+
+def joined(rounds: Sequence[Row]) -> Row:
+    """One row of what several rounds have of it."""
+    last = rounds[-1]
+    return replace(
+        last,
+        samples=[sample for row in rounds for sample in row.samples],
+        us={name: median(row.us[name] for row in rounds) for name in last.us},
+        store_us={name: median(row.store_us[name] for row in rounds) for name in last.store_us},
+        detail={name: [row.detail[name] for row in rounds] for name in last.detail},
+        others=mean(row.others for row in rounds),
+    )
 
 
 # docs/performance.md, "Where the microseconds go", has the profiles behind these
@@ -40,17 +71,15 @@ STREAMED = "three fifths are the kernel's, with nginx's own system calls; an eve
 DIVIDED = "theirs is divided by ours: see the rows above"
 
 
-def detail_of(found: Compared, one: str, other: str) -> dict[str, Any]:
-    """The absolute figures behind a ratio, for the notes, the results and the charts. Microseconds of CPU a request."""
-    us = {one: round(found.one.own_us, 1), other: round(found.other.own_us, 1)}
-    stores = {one: round(found.one.store_us, 1), other: round(found.other.store_us, 1)}
-    return {"us": us, "store_us": stores, "ratios": found.ratios}
-
-
-def _note(found: Compared, one: str, other: str, unit: str = "µs") -> str:
-    by = {"µs": 1.0, "ms": 1000.0}[unit]
-    store = f" + {found.one.store_us / by:.3g} of its store" if found.one.store_us else ""
-    return f"{one} {found.one.own_us / by:.3g} {unit}{store}, {other} {found.other.own_us / by:.3g} {unit}"
+def _compared(work: str, unit: str, found: Compared, one: str, other: str, **how: Any) -> Row:
+    return Row(
+        work,
+        found.ratios,
+        unit,
+        us={one: found.one.own_us, other: found.other.own_us},
+        store_us={one: found.one.store_us, other: found.other.store_us},
+        **how,
+    )
 
 
 def _whole(concurrency: int, seconds: float) -> dict[str, Any]:
@@ -61,25 +90,25 @@ def _streams(stand: Stand) -> dict[str, Any]:
     return {"concurrency": 64, "requests": stand.scale.streams}
 
 
-def _beside_nginx(stand: Stand, dialect: Dialect, streamed: bool, how: dict[str, Any]) -> Compared:
+def _pairs(stand: Stand, streamed: bool) -> int:
+    return stand.scale.stream_pairs if streamed else stand.scale.pairs
+
+
+def _beside_nginx(stand: Stand, work: str, dialect: Dialect, streamed: bool, how: dict[str, Any], **row: Any) -> Row:
     ours, plain = (gateway.work(dialect, streamed, **how) for gateway in (stand.headgate, stand.nginx))
-    return compared((stand.headgate, ours), (stand.nginx, plain), stand.scale.pairs, stand.folder)
+    pairs = _pairs(stand, streamed)
+    found = compared((stand.headgate, ours), (stand.nginx, plain), pairs, stand.folder)
+    return _compared(work, "× nginx", found, stand.headgate.name, "nginx", **row)
 
 
 def whole_answers(stand: Stand) -> Iterator[Row]:
     """CPU of a request that is answered whole."""
     for dialect in stand.headgate.models:
         for concurrency in (16, 64) if dialect == "openai" else (16,):
-            found = _beside_nginx(stand, dialect, False, _whole(concurrency, stand.scale.seconds))
-            yield Row(
-                f"unary, OpenAI to {dialect}, {concurrency} at once",
-                found.ratio,
-                "× nginx",
-                at_most=6 if dialect == "openai" else 9,
-                note=_note(found, stand.headgate.name, "nginx"),
-                detail=detail_of(found, stand.headgate.name, "nginx"),
-                why=WHOLE,
-            )
+            work = f"unary, OpenAI to {dialect}, {concurrency} at once"
+            how = _whole(concurrency, stand.scale.seconds)
+            at_most = 6 if dialect == "openai" else 9
+            yield _beside_nginx(stand, work, dialect, False, how, at_most=at_most, why=WHOLE)
 
 
 def streams(stand: Stand) -> Iterator[Row]:
@@ -92,16 +121,9 @@ def streams(stand: Stand) -> Iterator[Row]:
         for dialect in stand.headgate.models:
             if in_step and dialect != "openai" and not stand.scale.translated_in_step:
                 continue
-            found = _beside_nginx(stand, dialect, True, _streams(stand))
-            yield Row(
-                f"stream of 64 paced events, OpenAI to {dialect}, {told}",
-                found.ratio,
-                "× nginx",
-                at_most=1.5 if dialect == "openai" else 2.5,
-                note=_note(found, stand.headgate.name, "nginx", "ms"),
-                detail=detail_of(found, stand.headgate.name, "nginx"),
-                why=STREAMED,
-            )
+            work = f"stream of 64 paced events, OpenAI to {dialect}, {told}"
+            at_most = 1.5 if dialect == "openai" else 2.5
+            yield _beside_nginx(stand, work, dialect, True, _streams(stand), at_most=at_most, why=STREAMED)
     stand.upstream.pace()
 
 
@@ -115,19 +137,12 @@ def embedded(stand: Stand) -> Iterator[Row]:
         works["stream of 64 paced events, 64 at once"] = (True, _streams(stand))
         for name, (streamed, how) in works.items():
             one, other = ((each, each.work("openai", streamed, **how)) for each in (small, stand.headgate))
-            found = compared(one, other, stand.scale.pairs, stand.folder, stores=True)
-            yield Row(
-                f"the embedded store: {name}",
-                found.ratio,
-                "× Redis",
-                at_most=1.3,
-                note=_note(found, "embedded", "with Redis") + f" + {found.other.store_us:.3g} of redis-server",
-                detail=detail_of(found, "embedded", "headgate"),
-            )
+            found = compared(one, other, _pairs(stand, streamed), stand.folder, stores=True)
+            yield _compared(f"the embedded store: {name}", "× Redis", found, "embedded", "headgate", at_most=1.3)
 
 
 AT_LEAST = {"litellm": (80.0, 30.0), "portkey": (8.0, 4.0), "sglang": (1.0, 1.0)}  # × our CPU: whole, streamed
-WARM = 5  # runs of whole answers, which come first, that are thrown away: V8 compiles for seconds
+WARM = 3  # runs of whole answers, which come first, that are thrown away: V8 compiles for seconds
 
 
 def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
@@ -137,7 +152,7 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
         if not installed(name):
             for at_least in AT_LEAST[name]:
                 note = "not installed here: scripts/bench peers"
-                yield Row(f"beside {name}", None, "× headgate", at_least=at_least, note=note)
+                yield Row(f"beside {name}", (), "× headgate", at_least=at_least, note=note)
             return
         with STARTED[name](stand.upstream, stand.folder) as other:
             for streamed, how in ((False, _whole(16, stand.scale.peer_seconds)), (True, _streams(stand))):
@@ -150,13 +165,13 @@ def _beside_peer(stand: Stand, other: Gateway, streamed: bool, how: dict[str, An
     theirs, ours = (gateway.work("openai", streamed, **how) for gateway in (other, stand.headgate))
     warm = 1 if streamed else WARM
     found = compared((other, theirs), (stand.headgate, ours), stand.scale.peer_pairs, stand.folder, warm)
-    told = _note(found, other.name, "headgate", "ms" if streamed else "µs")
-    return Row(
+    return _compared(
         f"beside {other.name} {other.version}: {'stream of 64 paced events, 64' if streamed else 'unary, 16'} at once",
-        found.ratio,
         "× headgate",
+        found,
+        other.name,
+        "headgate",
         at_least=AT_LEAST[other.name][streamed],
-        note=f"{told}; {other.note}",
-        detail=detail_of(found, other.name, "headgate"),
+        note=other.note,
         why=DIVIDED,
     )

@@ -13,40 +13,46 @@ from bench.processes import allow_many_files, free_port
 
 @dataclass(frozen=True)
 class Scale:
-    """How long and how often."""
+    """How long and how often; `pairs`, `starts` and the time to the first token are of one round."""
 
-    pairs: int  # of runs, whose median counts
-    seconds: float  # of a run of whole answers
-    peer_pairs: int  # beside a peer, where there is more to wait for
-    peer_seconds: float  # likewise: LiteLLM gives a hundred in one, and each of its looks for garbage shows
+    rounds: int  # through the rows, so that each has its share of what the machine does meanwhile
+    pairs: int  # of runs of whole answers
+    seconds: float  # of one of them: short, so that the machine is the same for both of a pair
+    stream_pairs: int
     streams: int  # of a run of streams
     translated_in_step: bool  # whether translated streams are measured in step too
+    peer_pairs: int
+    peer_seconds: float  # longer: LiteLLM gives a hundred answers in one, and each of its looks for garbage shows
+    starts: int
     first_token_events: int  # of the 512 open streams: at 20 ms each, so many seconds that new ones must come
-    first_token_s: float  # measured once they are open: a p99 of a few hundred is its four slowest
-    first_token_runs: int  # whose median counts: a single stall of the machine is in the p99 of one
+    first_token_s: float  # measured once they are open
 
 
 FULL = Scale(
-    pairs=7,
-    seconds=1.2,
-    peer_pairs=5,
-    peer_seconds=2.4,
-    streams=128,
+    rounds=3,
+    pairs=10,
+    seconds=0.3,
+    stream_pairs=4,
+    streams=64,
     translated_in_step=True,
+    peer_pairs=3,
+    peer_seconds=1.0,
+    starts=3,
     first_token_events=512,
-    first_token_s=16.0,
-    first_token_runs=3,
+    first_token_s=12.0,
 )
 QUICK = Scale(
-    pairs=2,
-    seconds=0.7,
-    peer_pairs=2,
-    peer_seconds=0.7,
+    rounds=1,
+    pairs=6,
+    seconds=0.3,
+    stream_pairs=2,
     streams=64,
     translated_in_step=False,
+    peer_pairs=2,
+    peer_seconds=0.7,
+    starts=2,
     first_token_events=256,
     first_token_s=3.0,
-    first_token_runs=1,
 )
 
 

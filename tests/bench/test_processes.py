@@ -8,9 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.__main__ import beside
 from bench.processes import NotStarted, Others, running
-from bench.rows import Row
 from gateway.commands.processes import cpu_s, rss_bytes, tree
 
 PARENT = """
@@ -57,9 +55,3 @@ def test_others_are_those_that_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> 
     assert others.cores() == (3.0 - 1.5) / 1.5
     assert others.cores() == (3.0 - 1.5) / 1.5  # of the moment since, nothing can be said
     assert others.cores() == 0.5 / 0.5
-
-
-def test_a_row_beside_other_programs_says_so() -> None:
-    quiet, noisy = (beside(Row("w", 1.0, "×", note="n", detail={"us": 1}), others) for others in (0.01, 0.25))
-    assert (quiet.note, quiet.detail) == ("n", {"us": 1, "others": 0.01})
-    assert (noisy.note, noisy.detail["others"]) == ("n; noisy: others took 25 % of a core", 0.25)
