@@ -22,7 +22,7 @@ from bench.build import NoCompiler, built
 from bench.charts import draw
 from bench.gateways import Gateway
 from bench.load import Failed
-from bench.processes import CORES, NotStarted, Others
+from bench.processes import CORES, NotStarted, Others, memory_ns
 from bench.rows import Row, joined
 from bench.stand import FULL, QUICK, Given, Stand, stand
 from bench.table import keep, line, results
@@ -120,7 +120,9 @@ def measure(asked: argparse.Namespace) -> int:
         about = f"{gateway.name} {gateway.version}; nginx {here.nginx.version}; {gateway.note}"
         print(about.rstrip("; "), flush=True)
         measured: dict[str, list[Row]] = {}
+        memory: list[dict[str, float]] = []
         for left in reversed(range(scale.rounds)):
+            memory.append(memory_ns())
             for name in chosen(asked):
                 for row in _rows(name, here, asked) if not left or name not in ONCE else ():
                     measured.setdefault(row.work, []).append(row)
@@ -131,8 +133,11 @@ def measure(asked: argparse.Namespace) -> int:
                 print(f"{left} more of {scale.rounds} rounds …", file=sys.stderr, flush=True)
         versions = {"headgate": gateway.version, "nginx": here.nginx.version}
     whole = not (asked.quick or asked.case or asked.url)
-    kept = keep(results(told, "full" if whole else "quick" if asked.quick else "part", others.cores(), versions))
-    print(f"\n{sum(row.met is True for row in told)} of {len(told)} met; {kept}")
+    how = "full" if whole else "quick" if asked.quick else "part"
+    kept = keep(results(told, how, others.cores(), versions, memory))
+    said = "; ".join(", ".join(f"{size} {ns:g} ns" for size, ns in each.items()) for each in memory)
+    print(f"\nA read of memory at each round's beginning: {said}.")
+    print(f"{sum(row.met is True for row in told)} of {len(told)} met; {kept}")
     if whole:
         draw()
     return int(any(row.failed for row in told))

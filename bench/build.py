@@ -1,4 +1,4 @@
-"""upstream.c and load.c → two programs, compiled anew when the source has changed."""
+"""upstream.c, load.c and memory.c → programs, compiled anew when the source has changed."""
 
 import shutil
 import subprocess

@@ -1,5 +1,6 @@
 """Programs pinned to a core, and what else goes on on this machine."""
 
+import json
 import os
 import resource
 import signal
@@ -8,8 +9,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from bench.build import built
 from gateway.commands.processes import TICK_S, cpu_s
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -28,6 +31,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def memory_ns() -> dict[str, float]:
+    """What a read from so much memory takes on the gateway's core, in nanoseconds (memory.c)."""
+    pinned = partial(os.sched_setaffinity, 0, {WORKER_CORE})
+    told = subprocess.run([str(built("memory"))], capture_output=True, check=True, preexec_fn=pinned).stdout
+    found: dict[str, float] = json.loads(told)
+    return found
 
 
 def allow_many_files() -> None:

@@ -65,8 +65,10 @@ def line(row: Row) -> str:
     return f"{told}\n    {row.why}" if row.why and row.met is False else told
 
 
-def results(rows: list[Row], how: str, others: float, versions: dict[str, str]) -> dict[str, Any]:
-    """Everything of a run, for JSON."""
+def results(
+    rows: list[Row], how: str, others: float, versions: dict[str, str], memory: list[dict[str, float]]
+) -> dict[str, Any]:
+    """Everything of a run, for JSON. `memory`: what reads took before each round."""
     about = Path("/proc/cpuinfo").read_text().splitlines()
     model = [each.partition(":")[2].strip() for each in about if each.startswith("model name")]
     return {
@@ -78,6 +80,7 @@ def results(rows: list[Row], how: str, others: float, versions: dict[str, str]) 
             "cpu": model[0] if model else platform.machine(),
             "cores": len(CORES),
             "kernel": platform.release(),
+            "memory_ns": memory,
         },
         "python": python(),
         "versions": versions,

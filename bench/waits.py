@@ -11,12 +11,13 @@ from bench.load import Work
 from bench.processes import WORKER_CORE, running
 from bench.rows import Row
 from bench.stand import Stand
-from gateway.commands.processes import rss_bytes
+from gateway.commands.processes import cpu_s, rss_bytes
 
 MB = 1e6
 WAITED = "two questions to Redis and four writes, each of which wakes another core, take longer by themselves"
 QUEUED = "one beginning in a hundred waits behind others, and behind the events of hundreds of streams that came first"
 OPEN = 512  # streams at once, while new ones come
+ALL, TOO_MANY = 0.95, ", which is all there is: so many streams are too many for this machine"
 STALL_MS = 250.0  # a stream that is silent for so long, at a pace of 20 ms, stood still
 SLOW_STREAMS, SLOW_PACE_MS, SLOW_RATE = 5000, 500, 500
 GROWTH_STEP, GROWTH_REQUESTS, GROWTH_S = 50_000, 1_000_000, 900
@@ -51,12 +52,18 @@ def first_token(stand: Stand) -> Iterator[Row]:
     how = {"rate": rate, "warm": lasting_s, "seconds": lasting_s + seconds}
     direct = load.run(_direct(stand, streamed=True, rate=rate, seconds=1.0), stand.upstream.port, stand.folder)
     work = stand.headgate.work("openai", True, **how)
-    run = load.run(work, stand.headgate.port, stand.folder)
+    with load.begun(work, stand.headgate.port, stand.folder) as process:
+        time.sleep(lasting_s)
+        before = cpu_s(stand.headgate.pid)
+        time.sleep(seconds)
+        cores = (cpu_s(stand.headgate.pid) - before) / seconds
+        run = load.read(process.communicate()[0])
     stand.upstream.pace()
     added = run.first_content_ms["p99"] - direct.first_content_ms["p99"]
     what = f"{OPEN} open paced streams, {rate:.0f} more a second"
     detail = {"through": run.first_content_ms, "direct": direct.first_content_ms}
-    yield Row(f"added time to first token, p99, {what}", [added], "ms", at_most=5, detail=detail, why=QUEUED)
+    note = f"{cores * 100:.0f} % of a core{TOO_MANY if cores > ALL else ''}"
+    yield Row(f"added time to first token, p99, {what}", [added], "ms", 5, note=note, detail=detail, why=QUEUED)
     stalled = float(run.widest_gap_ms > STALL_MS)
     silence = {"widest_gap_ms": run.widest_gap_ms, "direct": direct.widest_gap_ms}
     work_done = f"runs of these in which a stream was silent for {STALL_MS:.0f} ms"

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.processes import NotStarted, Others, running
+from bench.processes import NotStarted, Others, memory_ns, running
 from gateway.commands.processes import cpu_s, rss_bytes, tree
 
 PARENT = """
@@ -55,3 +55,9 @@ def test_others_are_those_that_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> 
     assert others.cores() == (3.0 - 1.5) / 1.5
     assert others.cores() == (3.0 - 1.5) / 1.5  # of the moment since, nothing can be said
     assert others.cores() == 0.5 / 0.5
+
+
+def test_what_a_read_of_memory_takes_is_told_by_how_much_there_is() -> None:
+    found = memory_ns()
+    assert list(found) == ["1 MB", "8 MB"]
+    assert all(ns > 0 for ns in found.values())

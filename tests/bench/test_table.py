@@ -61,7 +61,7 @@ ROWS = [
 
 
 def test_the_charts_show_each_gateway_once() -> None:
-    told: dict[str, Any] = results(ROWS, "full", 0.0, {})
+    told: dict[str, Any] = results(ROWS, "full", 0.0, {}, [])
     assert list(costs(told, streamed=False)) == ["nginx", "headgate → openai", "headgate → gemini", "litellm"]
     assert costs(told, streamed=False)["headgate → openai"] == 105.0
     assert list(costs(told, streamed=True)) == ["nginx", "headgate → openai"]
@@ -75,8 +75,9 @@ def test_the_results_say_what_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "sysconfig.get_config_var", lambda _: "'--prefix=/usr' '--enable-optimizations' '--with-lto=thin'"
     )
-    told = results(ROWS, "full", 0.0, {"nginx": "1.22.1"})
+    told = results(ROWS, "full", 0.0, {"nginx": "1.22.1"}, [{"1 MB": 12.0}])
     assert told["python"]["version"].startswith("3.")
+    assert told["machine"]["memory_ns"] == [{"1 MB": 12.0}]
     assert told["python"]["optimised"] == ["--enable-optimizations", "--with-lto"]
     assert "/usr" not in str(told["python"])  # the results are committed: no path of the machine
     assert isinstance(told["python"]["compiled_modules"], int)
