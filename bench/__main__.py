@@ -113,7 +113,8 @@ def measure(asked: argparse.Namespace) -> int:
     for program in ("upstream", "load"):
         built(program)
     told: list[Row] = []
-    others = Others(os.getpid(), *([asked.pid] if asked.pid else []))
+    ours = [os.getpid(), *([asked.pid] if asked.pid else [])]
+    others = Others(*ours)
     scale = QUICK if asked.quick else FULL
     with stand(scale, given(asked)) as here:
         gateway = here.headgate
@@ -124,7 +125,7 @@ def measure(asked: argparse.Namespace) -> int:
         for left in reversed(range(scale.rounds)):
             memory.append(memory_ns())
             for name in chosen(asked):
-                for row in _rows(name, here, asked) if not left or name not in ONCE else ():
+                for row in _rows(name, here, ours) if not left or name not in ONCE else ():
                     measured.setdefault(row.work, []).append(row)
                     if row.failed or not left:
                         told.append(row if row.failed else joined(measured[row.work]))
@@ -143,9 +144,9 @@ def measure(asked: argparse.Namespace) -> int:
     return int(any(row.failed for row in told))
 
 
-def _rows(name: str, here: Stand, asked: argparse.Namespace) -> Iterator[Row]:
-    """A case's rows of one round, and what other programs took of the machine while each was measured."""
-    others = Others(os.getpid(), *([asked.pid] if asked.pid else []))
+def _rows(name: str, here: Stand, ours: list[int]) -> Iterator[Row]:
+    """A case's rows of one round, and what programs other than `ours` took of the machine while each was measured."""
+    others = Others(*ours)
     try:
         for row in CASES[name](here):
             yield replace(row, others=others.cores())

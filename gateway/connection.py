@@ -193,8 +193,7 @@ class Connection(asyncio.Protocol):
         Answers what has come and was not read.
         """
         if self.in_tick:
-            for data in self._tick.of(self):
-                self.read(data)
+            self._catch_up()
         unread = tuple(self._pieces)
         self._pieces.clear()
         self._busy = False
@@ -298,6 +297,11 @@ class Connection(asyncio.Protocol):
         else:
             self._fed(before, wrong)
 
+    def _catch_up(self) -> None:
+        """With what the tick still keeps for this one."""
+        for data in self._tick.of(self):
+            self.read(data)
+
     def _fed(self, before: int, wrong: Exception | None) -> None:
         """See to what the parser has found; of the body, to what is behind so many pieces."""
         if len(self._pieces) > before:
@@ -337,8 +341,8 @@ class Connection(asyncio.Protocol):
         return None  # closes the transport; connection_lost tells the reader
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for data in self._tick.of(self) if self.in_tick else ():
-            self.read(data)
+        if self.in_tick:
+            self._catch_up()
         self._lost = True
         if self._timer is not None:
             self._timer.cancel()
