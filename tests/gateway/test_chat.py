@@ -1,7 +1,6 @@
 """One request against a running gateway: what a client sees and what is billed, when things go well and when not."""
 
 import json
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from gateway import keys
 from gateway.admin.answers import iso
 from tests import replay
+from tests.gateway.caller import Client
 from tests.replay import Reply, Upstream, event_reply, json_reply
 from tests.running import Running, configured
 
@@ -268,19 +268,15 @@ def test_a_client_that_hangs_up_cancels_the_provider_and_pays_for_what_was_gener
     key = gateway.new_key()
     upstream.answer(STREAM.stalled(len(STREAM.pieces[0])) if when == "within the stream" else replay.SILENCE)
     body = json.dumps(HELLO | {"stream": when != "before a whole answer"}).encode()
-    host, _, port = gateway.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port))) as connection:
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
-        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        upstream.wait_until(lambda: len(upstream.requests) == 1)
-        if when == "within the stream":
-            while b"Hi there" not in connection.recv(65536):
-                pass
+    caller = Client(int(gateway.url.rpartition(":")[2]))
+    caller.send("POST /v1/chat/completions", body, authorization=f"Bearer {key}")
+    upstream.wait_until(lambda: len(upstream.requests) == 1)
+    if when == "within the stream":
+        while b"Hi there" not in caller.file.readline():
+            pass
+    caller.hang_up()
     upstream.wait_until(lambda: upstream.hung_up == 1)
-    end = time.monotonic() + 5
-    while not (entries := gateway.entries()) and time.monotonic() < end:
-        time.sleep(0.01)
-    (entry,) = entries
+    entry = gateway.entry()
     assert (entry["ending"], entry["estimated"]) == ("hung_up", True)
     assert entry["tokens"]["input_tokens"] > 0
     assert ("output_tokens" in entry["tokens"]) == (when == "within the stream")
