@@ -21,14 +21,14 @@ from tests.running import Running, configured
 from tests.test_cost import ANSWER, COUNT, FINISH, HELLO, LIMITS, PRICES, ROUTES, SAY
 
 TIMES = 5
+BOTH = "both: {targets: [{model: openai/gone}], fallback: [openai/small]}"
 CLOSED = {"connection": "close"}
 OURS = ("gateway.", "translators.", "uvicorn.")
 
 
 @pytest.fixture
 def garbage() -> Iterator[Callable[[], Counter[str]]]:
-    """What of ours the collector finds that nobody refers to, by type, if it is there for each of TIMES; it comes by only
-    when this is called."""
+    """What of ours the collector finds that nobody refers to, TIMES or more of a type; it comes by only when called."""
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -43,6 +43,15 @@ def garbage() -> Iterator[Callable[[], Counter[str]]]:
     gc.set_debug(0)
     gc.garbage.clear()
     gc.enable()
+
+
+@pytest.fixture
+def gateway(upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path) -> Iterator[Running]:
+    """One that asks for the model `gone` first, where `both` is asked for."""
+    routes = ROUTES.format(url=upstream.url).replace("{small:", f"{{{BOTH}, small:")
+    prices = PRICES.replace("{small:", "{gone: {input: 1, output: 1}, small:")
+    with configured(routes, prices, store_env, tmp_path) as running:
+        yield running
 
 
 @pytest.mark.parametrize(
@@ -63,62 +72,49 @@ def test_a_request_leaves_nothing_to_the_collector(
     status: int,
     reply: Reply,
     upstream: Upstream,
-    store_env: Mapping[str, str],
-    tmp_path: Path,
+    gateway: Running,
     garbage: Callable[[], Counter[str]],
 ) -> None:
     upstream.handler = lambda _: reply
-    with configured(ROUTES.format(url=upstream.url), PRICES, store_env, tmp_path) as gateway:
-        key = gateway.new_key(**LIMITS)
+    key = gateway.new_key(**LIMITS)
+    assert gateway.chat(key, asked).status_code == status
+    garbage()  # what is made once
+    for _ in range(TIMES):
         assert gateway.chat(key, asked).status_code == status
-        garbage()  # what is made once
-        for _ in range(TIMES):
-            assert gateway.chat(key, asked).status_code == status
-        left = garbage()
-    assert not left
+    assert not garbage()
 
 
 def test_a_target_that_failed_before_another_answered_leaves_nothing_to_the_collector(
-    upstream: Upstream, store_env: Mapping[str, str], tmp_path: Path, garbage: Callable[[], Counter[str]]
+    upstream: Upstream, gateway: Running, garbage: Callable[[], Counter[str]]
 ) -> None:
     upstream.handler = lambda request: NOTHING if request.json()["model"] == "gone" else json_reply(200, ANSWER)
-    fallen_back = "small: {targets: [{model: openai/gone}], fallback: [openai/small]}"
-    routes = ROUTES.format(url=upstream.url).replace("small: openai/small", fallen_back)
-    prices = PRICES.replace("{small:", "{gone: {input: 1, output: 1}, small:")
-    with configured(routes, prices, store_env, tmp_path) as gateway:
-        key = gateway.new_key(**LIMITS)
-        assert gateway.chat(key, HELLO).headers["x-headgate-target"] == "openai/small"
-        garbage()
-        for _ in range(TIMES):
-            assert gateway.chat(key, HELLO).is_success
-        left = garbage()
-    assert not left
+    key = gateway.new_key(**LIMITS)
+    asked = HELLO | {"model": "both"}
+    assert gateway.chat(key, asked).headers["x-headgate-target"] == "openai/small"
+    garbage()
+    for _ in range(TIMES):
+        assert gateway.chat(key, asked).is_success
+    assert not garbage()
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 def test_a_caller_who_hangs_up_leaves_nothing_to_the_collector(
-    streamed: bool,
-    upstream: Upstream,
-    store_env: Mapping[str, str],
-    tmp_path: Path,
-    garbage: Callable[[], Counter[str]],
+    streamed: bool, upstream: Upstream, gateway: Running, garbage: Callable[[], Counter[str]]
 ) -> None:
     said = event_reply(SAY, done=False)
     upstream.handler = lambda _: said.stalled(len(said.body)) if streamed else SILENCE
     asked = HELLO | {"stream": streamed}
-    with configured(ROUTES.format(url=upstream.url), PRICES, store_env, tmp_path) as gateway:
-        key = gateway.new_key(**LIMITS)
+    key = gateway.new_key(**LIMITS)
+    _hang_up(gateway, key, asked, upstream)
+    gateway.entry()
+    garbage()
+    for _ in range(TIMES):
         _hang_up(gateway, key, asked, upstream)
-        gateway.entry()
-        garbage()
-        for _ in range(TIMES):
-            _hang_up(gateway, key, asked, upstream)
-        end = time.monotonic() + 5
-        while len(gateway.entries()) <= TIMES and time.monotonic() < end:
-            time.sleep(0.2)
-        assert len(gateway.entries()) == TIMES + 1
-        left = garbage()
-    assert not left
+    end = time.monotonic() + 5
+    while len(gateway.entries()) <= TIMES and time.monotonic() < end:
+        time.sleep(0.2)
+    assert len(gateway.entries()) == TIMES + 1
+    assert not garbage()
 
 
 def _hang_up(gateway: Running, key: str, asked: dict[str, Any], upstream: Upstream) -> None:
