@@ -19,6 +19,7 @@ MAX_INFLATED_BYTES = 64 * 1024 * 1024  # from one piece of a compressed body
 STALE_S = 1.0  # a kept connection that is lost within this time was closed while idle; later, the provider was at work
 IDLE_CONNECTION_S = 50.0  # below the 60 s after which load balancers commonly drop a silent connection
 FEW, APART = 2, 64  # pieces in a tick that are no company; pieces that are handed on at once then
+TURN = 32  # connections whose pieces are handed on before the loop looks for others: a millisecond's work
 EARLY_S = 0.005  # a timer that is due so little after its time is left as it is
 _WRONG = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # neither is a kind of the other
 
@@ -48,38 +49,42 @@ class Tick:
     What the kernel needs to read and what we need to decode then stay in the processor's caches: of 64 events that come
     at once, a translated one costs a fifth less. Where they come one by one, only some are looked at so: to hand on
     later is a turn of the loop more.
+
+    Where more comes than there is time for, whoever asks anew goes between: a turn hands on a few and lets the loop
+    look at what else there is. What comes of a stream until its turn is one piece then, and one write.
     """
 
     def __init__(self) -> None:
-        self.kept: deque[tuple[Connection, bytes]] = deque()
+        self._kept: deque[Connection] = deque()  # each with what waits there, or handed on by now
         self.apart = 0  # so many more are handed on at once, before it is looked again whether others come beside them
 
     def add(self, connection: "Connection", data: bytes) -> None:
         """Keep `data` until all is read that there is; only where `apart` is 0."""
-        if not self.kept:
-            connection.loop.call_soon(self._hand_on)
-        self.kept.append((connection, data))
-        connection.in_tick += 1
-
-    def of(self, connection: "Connection") -> list[bytes]:
-        """What is kept for this one, which is then its own to see to."""
-        connection.in_tick = 0
-        found = [data for each, data in self.kept if each is connection]
-        self.kept = deque(each for each in self.kept if each[0] is not connection)
-        return found
+        if not connection.waiting:
+            if not self._kept:
+                connection.loop.call_soon(self._hand_on)
+            self._kept.append(connection)
+        connection.waiting.append(data)
+        connection.waiting_bytes += len(data)
+        if connection.waiting_bytes > HIGH_WATER_BYTES:
+            self._hand_on_of(connection)
+            self.apart = 0
 
     def _hand_on(self) -> None:
-        few = len(self.kept) <= FEW
+        kept = self._kept
+        few = len(kept) <= FEW
         try:
-            while self.kept:
-                self.apart = 1  # for this one
-                connection, data = self.kept.popleft()
-                connection.in_tick -= 1
-                connection.data_received(data)
+            for _ in range(min(len(kept), TURN)):
+                self._hand_on_of(kept.popleft())
         finally:
-            self.apart = APART if few and not self.kept else 0
-            if self.kept:  # a fault of ours with one keeps no others waiting
+            self.apart = APART if few and not kept else 0
+            if kept:  # after a fault of ours with one too
                 asyncio.get_running_loop().call_soon(self._hand_on)
+
+    def _hand_on_of(self, connection: "Connection") -> None:
+        if connection.waiting:
+            self.apart = 1  # for this one
+            connection.data_received(connection.waited())
 
 
 class Connection(asyncio.Protocol):
@@ -102,7 +107,8 @@ class Connection(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline = 0.0  # of who waits; while idle, of the connection
         self._busy = self._lost = self._paused = False
-        self.in_tick = 0  # pieces that came and wait there
+        self.waiting: list[bytes] = []  # in the tick, for their turn
+        self.waiting_bytes = 0
         self.status = 0
         self.head: dict[bytes, bytes] = {}
         self._midst = False  # of a body that is handed on as it comes
@@ -192,8 +198,8 @@ class Connection(asyncio.Protocol):
 
         Answers what has come and was not read.
         """
-        if self.in_tick:
-            self._catch_up()
+        if self.waiting:
+            self.read(self.waited())
         unread = tuple(self._pieces)
         self._pieces.clear()
         self._busy = False
@@ -248,11 +254,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the provider, cut anywhere. In a flow, a short way for what mostly comes: more of the body."""
         take, tick, pieces = self._flow, self._tick, self._pieces
-        if take is None:
-            self.read(data)
-            return
-        if not tick.apart:
-            tick.add(self, data)
+        if take is None or not tick.apart:
+            if take is None and not self.waiting:
+                self.read(data)
+            else:
+                tick.add(self, data)
             return
         tick.apart -= 1
         if pieces or not self._midst:
@@ -297,10 +303,12 @@ class Connection(asyncio.Protocol):
         else:
             self._fed(before, wrong)
 
-    def _catch_up(self) -> None:
-        """With what the tick still keeps for this one."""
-        for data in self._tick.of(self):
-            self.read(data)
+    def waited(self) -> bytes:
+        """What has waited in the tick, for whoever sees to it now."""
+        data = b"".join(self.waiting)
+        self.waiting.clear()
+        self.waiting_bytes = 0
+        return data
 
     def _fed(self, before: int, wrong: Exception | None) -> None:
         """See to what the parser has found; of the body, to what is behind so many pieces."""
@@ -341,8 +349,8 @@ class Connection(asyncio.Protocol):
         return None  # closes the transport; connection_lost tells the reader
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.in_tick:
-            self._catch_up()
+        if self.waiting:
+            self.read(self.waited())
         self._lost = True
         if self._timer is not None:
             self._timer.cancel()

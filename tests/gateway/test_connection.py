@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.connection import APART, HIGH_WATER_BYTES, MAX_HEAD_BYTES, Connection, Stale, Tick
+from gateway.connection import APART, HIGH_WATER_BYTES, MAX_HEAD_BYTES, TURN, Connection, Stale, Tick
 from gateway.upstream import Reply
 from translators.errors import LLMError
 
@@ -342,7 +342,7 @@ def flowing(pool: Pool, take: Callable[[bytes], bool]) -> "asyncio.Future[bool]"
     return pool.connection.flowing(take, PATIENCE_S)
 
 
-def test_what_comes_in_one_tick_is_handed_on_in_order_when_all_is_read() -> None:
+def test_what_comes_in_one_tick_is_handed_on_as_one_piece_when_all_is_read() -> None:
     async def main() -> tuple[list[bytes], list[bytes]]:
         pool, taken = Pool(), list[bytes]()
 
@@ -361,7 +361,7 @@ def test_what_comes_in_one_tick_is_handed_on_in_order_when_all_is_read() -> None
         waiter.cancel()
         return at_once, taken
 
-    assert asyncio.run(main()) == ([], [b"one", b"two"])
+    assert asyncio.run(main()) == ([], [b"onetwo"])
 
 
 def test_what_is_kept_for_the_tick_counts_as_come_where_the_exchange_ends_before() -> None:
@@ -394,13 +394,96 @@ def test_a_fault_with_one_stream_does_not_keep_the_others_waiting() -> None:
     async def main() -> None:
         pool = Pool()
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        connection = Faulty(pool)
         for data in (b"bad", b"good"):
-            pool.tick.add(connection, data)
+            pool.tick.add(Faulty(pool), data)
         await asyncio.sleep(0.01)
 
     asyncio.run(main())
     assert read == [b"good"]
+
+
+class Streaming:
+    """Many streams of one pool, in the midst of their bodies; what was taken of each, in order."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.taken: list[tuple[int, bytes]] = []
+        self._pool, self._waiters = pool, list[asyncio.Future[bool]]()
+
+    async def begun(self, at: int) -> Connection:
+        connection = Connection(self._pool)
+        connection.connection_made(Wire())
+        asking = asyncio.ensure_future(connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+        await asyncio.sleep(0)
+        connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+
+        def take(piece: bytes) -> bool:
+            self.taken.append((at, piece))
+            return True
+
+        self._waiters.append(connection.flowing(take, PATIENCE_S))
+        await asking
+        return connection
+
+    def end(self) -> None:
+        for waiter in self._waiters:
+            waiter.cancel()
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def test_between_the_pieces_of_many_streams_others_have_their_turn() -> None:
+    async def main() -> None:
+        streaming, seen = Streaming(Pool()), list[int]()
+        connections = [await streaming.begun(at) for at in range(2 * TURN)]
+        for connection in connections:
+            connection.data_received(chunk(b"one"))
+        await asyncio.sleep(0)
+        seen.append(len(streaming.taken))
+        for connection in connections:  # of the first half nothing waits, and they are behind the others
+            connection.data_received(chunk(b"two"))
+            connection.data_received(chunk(b"three"))
+        for _ in range(2):
+            await asyncio.sleep(0)
+            seen.append(len(streaming.taken))
+        streaming.end()
+        assert seen == [TURN, 2 * TURN, 3 * TURN]
+        first, second = range(TURN), range(TURN, 2 * TURN)
+        alone, together = [(at, b"onetwothree") for at in second], [(at, b"twothree") for at in first]
+        assert streaming.taken == [*((at, b"one") for at in first), *alone, *together]
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_pours_does_not_wait_until_it_has_filled_the_memory() -> None:
+    async def main() -> None:
+        streaming, half = Streaming(Pool()), b"x" * (HIGH_WATER_BYTES // 2)
+        connections = [await streaming.begun(at) for at in range(2)]
+        connections[0].data_received(chunk(b"before"))
+        connections[1].data_received(chunk(half))
+        assert streaming.taken == []
+        connections[1].data_received(chunk(half))
+        assert streaming.taken == [(1, half + half)]
+        connections[1].data_received(chunk(b"behind"))
+        await asyncio.sleep(0)
+        streaming.end()
+        assert streaming.taken[1:] == [(0, b"before"), (1, b"behind")]
+
+    asyncio.run(main())
+
+
+def test_what_comes_behind_a_piece_that_waits_does_not_overtake_it() -> None:
+    async def main() -> bytes | None:
+        connection = await (streaming := Streaming(Pool())).begun(0)
+        connection.data_received(chunk(b"one"))
+        connection.dammed()
+        connection.data_received(chunk(b"two"))
+        await asyncio.sleep(0)
+        streaming.end()
+        return connection.take()
+
+    assert asyncio.run(main()) == b"onetwo"
 
 
 def test_pieces_that_come_one_by_one_are_handed_on_at_once_until_they_come_together_again() -> None:
