@@ -90,6 +90,14 @@ class Tick:
 class Connection(asyncio.Protocol):
     """One connection; httptools calls the `on_` methods as it parses."""
 
+    __slots__ = (  # more names than the 30 that Python 3.11 finds at once among an object's own
+        *("_busy", "_coded", "_deadline", "_end", "_error", "_feed", "_fields", "_flow", "_head_bytes"),
+        *("_head_done", "_inflater", "_kept", "_lost", "_midst", "_parser", "_paused", "_pieces", "_place"),
+        *("_silence_s", "_tick", "_time", "_timer", "_timer_at", "_transport", "_unread", "_waiter"),
+        *("complete", "head", "loop", "on_body", "on_header", "received_bytes", "status"),
+        *("waiting", "waiting_bytes"),
+    )
+
     def __init__(self, place: Place) -> None:
         self._place = place
         self._tick = place.tick

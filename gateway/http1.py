@@ -46,6 +46,10 @@ class Connection(HttpToolsProtocol):
     SDK's twenty headers.
     """
 
+    __slots__ = (  # uvicorn's own names are 28, and Python 3.11 finds 30 at once
+        *("_asgi", "_clear", "_dry_bytes", "_head", "_idle_until", "_left", "_moved", "_running", "_timer"),
+        *("_unlike", "_unread", "_waiting"),
+    )
     cycle: Exchange  # whose body comes, or came last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
