@@ -1,6 +1,6 @@
 """The caller's end of the connection: what goes out, in OpenAI's shapes, over raw ASGI."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import ceil
 from urllib.parse import quote
@@ -82,11 +82,12 @@ class Client:
 
     def _lines(self, always: tuple[tuple[str, str], ...], headers: Mapping[str, str]) -> bytes | None:
         """The headers of an answer as they stand on the wire; None where one of them cannot stand there."""
-        form, breaks = _form(always, tuple(headers))
-        lines = form % (self.request_id, *headers.values())
-        if lines.count("\n") != breaks or lines.count("\r") != breaks or "\0" in lines:
+        values, form = tuple(headers.values()), _form(always, tuple(headers))
+        if form is None or not "".join(values).isprintable():
             return None
-        return lines.encode("latin-1", errors="replace")
+        lines = [*form]
+        lines[1::2] = (self.request_id, *values)
+        return "".join(lines).encode("latin-1", errors="replace")
 
     async def error(self, error: LLMError) -> None:
         """Say what went wrong: with a status, or as an event where the 200 is long gone, and then no [DONE]."""
@@ -101,11 +102,14 @@ class Client:
 
 
 @lru_cache(maxsize=256)
-def _form(always: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> tuple[str, int]:
-    """The head of an answer, to be filled with the request's id and the values of these headers; its lines."""
-    lines = [f"{name}: {value}\r\n" for name, value in always] + ["x-request-id: %s\r\n"]
-    lines += [f"{name.replace('%', '%%')}: %s\r\n" for name in names]
-    return "".join(lines), len(lines)
+def _form(always: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> Sequence[str] | None:
+    """The head of an answer, with room for the request's id and the values of these headers at every second place."""
+    if not "".join(names).isprintable():
+        return None
+    form = ["".join(f"{name}: {value}\r\n" for name, value in always) + "x-request-id: "]
+    for name in names:
+        form += ("", f"\r\n{name}: ")
+    return (*form, "", "\r\n")
 
 
 async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:

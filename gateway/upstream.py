@@ -138,7 +138,7 @@ class Upstream:
         Raises LLMError: "connect" when nobody could be reached, "timeout", "bad_upstream" when the answer is not HTTP.
         """
         place, head = self._begun(url, tuple(headers.items()))
-        head += b"%d\r\n\r\n" % len(body)
+        head = b"".join((head, str(len(body)).encode(), b"\r\n\r\n"))
         kept = True
         while True:
             if not place.admitted():
