@@ -61,11 +61,30 @@ class Usage:
 
     def tokens(self) -> int:
         """All that was read and all that was generated."""
-        return self.prompt_tokens + self.completion_tokens
+        return sum(self.amounts()[:_TOKENS])
+
+    def amounts(self) -> tuple[int, ...]:
+        """The billed buckets, in the order of BILLED. Written out, they take a quarter of what attrgetter needs."""
+        return (
+            self.input_tokens,
+            self.cache_read_tokens,
+            self.cache_write_tokens,
+            self.cache_write_1h_tokens,
+            self.audio_input_tokens,
+            self.image_input_tokens,
+            self.cache_read_audio_tokens,
+            self.output_tokens,
+            self.reasoning_tokens,
+            self.audio_output_tokens,
+            self.image_output_tokens,
+            self.citation_tokens,
+            self.web_searches,
+            self.map_searches,
+        )
 
     def buckets(self) -> dict[str, int]:
         """The billed buckets that are not empty, by field name."""
-        amounts = _amounts(self)
+        amounts = self.amounts()
         if amounts.count(0) == _BESIDE_TEXT and self.input_tokens and self.output_tokens:  # most answers are text
             return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
         return dict(compress(zip(BILLED, amounts, strict=True), amounts))
@@ -102,7 +121,7 @@ _NOT_BILLED = {
 }
 BILLED = tuple(field.name for field in fields(Usage) if field.name not in _NOT_BILLED)
 _BESIDE_TEXT = len(BILLED) - 2
-_amounts = attrgetter(*BILLED)
+_TOKENS = BILLED.index("citation_tokens")  # before it: what was read, and what was generated
 _everything = attrgetter(*(field.name for field in fields(Usage)))
 _NOTHING = _everything(Usage())
 

@@ -7,7 +7,6 @@ is laid over it when it is read.
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import ceil
-from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -15,7 +14,6 @@ import orjson
 from gateway.ledger.store import MAX_NANOUSD, Bill, Entry
 
 _FIELDS = tuple(field.name for field in fields(Bill) if field.name not in ("counters", "tokens"))
-_values = attrgetter(*_FIELDS)
 _BLANK = Bill(request_id="", key_id="", team_id=None, counters=(), cost_nanousd=0)
 _LAST_S = 1e12
 
@@ -24,7 +22,29 @@ def line(bill: Bill) -> bytes:
     """The journal's line for `bill`. Raises ValueError when it costs less than nothing, or more than can be counted."""
     if not 0 <= bill.cost_nanousd <= MAX_NANOUSD:
         raise ValueError(f"a bill is from 0 to {MAX_NANOUSD} nano-USD, not {bill.cost_nanousd} ({bill.request_id})")
-    return orjson.dumps(dict(zip(_FIELDS, _values(bill), strict=True)), dict)  # `usage` need not be a dict
+    told = {  # written out: gathered by name it would take three times as long
+        "request_id": bill.request_id,
+        "key_id": bill.key_id,
+        "team_id": bill.team_id,
+        "cost_nanousd": bill.cost_nanousd,
+        "usage": bill.usage,
+        "model": bill.model,
+        "target": bill.target,
+        "ending": bill.ending,
+        "estimated": bill.estimated,
+        "unpriced": bill.unpriced,
+        "price": bill.price,
+        "service_tier": bill.service_tier,
+        "region": bill.region,
+        "latency_ms": bill.latency_ms,
+        "first_token_ms": bill.first_token_ms,
+        "attempts": bill.attempts,
+        "key_alias": bill.key_alias,
+        "end_user": bill.end_user,
+        "tags": bill.tags,
+        "adjusts": bill.adjusts,
+    }
+    return orjson.dumps(told, dict)  # `usage` need not be a dict
 
 
 def bill_of(

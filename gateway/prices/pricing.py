@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from itertools import compress
 from math import inf
-from operator import attrgetter
 from typing import NamedTuple
 
 from gateway.prices.price_list import DAY_MINUTES, Row, When
@@ -50,7 +49,6 @@ NAMED = (*RATES, "grounded", "request")
 FEES = frozenset({*_PIECES.values(), "grounded", "request"})
 _AT = {name: at for at, name in enumerate(NAMED)}
 _GROUNDED, _REQUEST = _AT["grounded"], _AT["request"]
-_amounts = attrgetter(*BILLED)
 _PLACES = range(len(BILLED))
 _INPUT_SIDE = ("input", "cache_read", "cache_write")  # what any prompt may be billed as
 _OUTPUT_SIDE = ("output", "reasoning", "image_output")  # Gemini's image models draw without being asked to
@@ -234,7 +232,7 @@ def cost(usage: Usage, price: Price, at_s: float) -> int:
     units = sheet[_REQUEST] or 0
     if usage.web_searches:
         units += sheet[_GROUNDED] or 0
-    amounts = _amounts(usage)
+    amounts = usage.amounts()
     for at in compress(_PLACES, amounts):  # most buckets are empty
         rate = sheet[at]
         if rate is None:

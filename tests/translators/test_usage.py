@@ -53,3 +53,9 @@ def test_a_count_is_never_a_credit(told: object, counted: int) -> None:
 @pytest.mark.parametrize("nonsense", [None, -1, 0, True, "7", 1.5, 10**18])
 def test_a_count_that_cannot_be_is_none(nonsense: object) -> None:
     assert count(nonsense) == 0
+
+
+def test_amounts_are_all_that_is_billed_in_its_order() -> None:
+    usage = Usage(**{name: at for at, name in enumerate(BILLED, 1)})  # type: ignore[arg-type]  # none is a string
+    assert usage.amounts() == tuple(range(1, len(BILLED) + 1))
+    assert usage.tokens() == usage.prompt_tokens + usage.completion_tokens

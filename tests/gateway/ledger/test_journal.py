@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 
+import orjson
 import pytest
 
 from gateway.ledger import journal
@@ -15,6 +16,13 @@ def test_a_bill_is_read_back_without_its_counters_and_tokens() -> None:
     assert entry.bill["request_id"] == "r"
     assert entry.bill["cost_nanousd"] == MAX_NANOUSD
     assert set(entry.bill) == {field.name for field in fields(Bill)} - {"counters", "tokens"}
+
+
+def test_a_line_has_every_field_with_its_own_value() -> None:
+    names = [field.name for field in fields(Bill)]
+    made = Bill(*(0 if name == "cost_nanousd" else name for name in names))  # type: ignore[arg-type]
+    written = orjson.loads(journal.line(made))
+    assert written == {name: getattr(made, name) for name in names if name not in ("counters", "tokens")}
 
 
 def test_what_the_store_knows_is_laid_over_the_line() -> None:
