@@ -51,13 +51,26 @@ def bill(course: Course, hold: Hold, ending: str) -> Bill:
     usage, nanousd, estimated, unpriced, row = due
     target, payers, started, first = course.target, hold.parties, course.started, course.first_byte
     return Bill(
-        *(course.request_id, payers.key_id, payers.team_id, hold.counters, nanousd, usage.buckets()),
+        course.request_id,
+        payers.key_id,
+        payers.team_id,
+        hold.counters,
+        nanousd,
+        usage.buckets(),
         course.chat["model"],
         target.name if target is not None and (course.accepted or usage is not NOTHING) else "",
-        *(ending, estimated, unpriced, row, usage.service_tier, usage.region),
+        ending,
+        estimated,
+        unpriced,
+        row,
+        usage.service_tier,
+        usage.region,
         round((time.perf_counter() - started) * 1000),
         None if first is None else round((first - started) * 1000),
-        *(course.attempts, payers.key_alias, course.end_user, course.tags),
+        course.attempts,
+        payers.key_alias,
+        course.end_user,
+        course.tags,
         usage.tokens(),
     )
 

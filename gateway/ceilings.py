@@ -198,7 +198,10 @@ def highest(chat: Json, found: Sequence[Quote], usual_output_tokens: int, prompt
         least, usual, most = min(least, MAX_NANOUSD), min(usual, MAX_NANOUSD), MAX_NANOUSD
     output_tokens = min(said or usual_output_tokens, longest)
     return Ceiling(
-        *(least, usual, most, said is not None),
+        least,
+        usual,
+        most,
+        said is not None,
         prompt_tokens + output_tokens * found[0].choices,
         prompt_tokens + min(LEAST_OUTPUT_TOKENS, output_tokens),
     )

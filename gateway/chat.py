@@ -103,12 +103,12 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     except LLMError:  # it may have been allowed since
         holder = await gateway.keys.holder(headers, doubted=True)
         _check_model(holder, chat["model"])
-    end_user, tags = end_user_of(chat), holder.key.tags
+    end_user, tags = end_user_of(chat), holder.tags
     if TAGS in headers:
         tags = tags_of(scope["headers"], holder.key)  # of which there may be several
     parties = gateway.payers.of(holder, end_user, tags)
     choose = random.random()  # noqa: S311 - spreads load, guards nothing
-    targets = targets_for(gateway.config, chat["model"], choose, holder.key.unsupported)
+    targets = targets_for(gateway.config, chat["model"], choose, holder.unsupported)
     _check_bounds(holder, parties, chat)
     remembered, more_bytes = await _remembered(gateway, holder, chat, targets)
     plain = text_alone(chat)
@@ -118,7 +118,10 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         await client.whole(200, _explanation(gateway, holder, parties, chat, quotes, remembered), {})
         return
     course = Course(
-        *(request_id, now_s, chat, tuple([quote.target for quote in quotes])),
+        request_id,
+        now_s,
+        chat,
+        tuple([quote.target for quote in quotes]),
         remembered=remembered,
         started=started,
         end_user=end_user,
@@ -221,7 +224,7 @@ async def _remembered(
 
 def _owner(holder: Holder) -> str:
     """Whose reasoning a request may bring back: its team's, or its key's where that has no team."""
-    return holder.key.team_id or holder.key.id
+    return holder.key.team_id or holder.key_id
 
 
 def _explanation(
@@ -274,7 +277,7 @@ async def _settle(gateway: Gateway, course: Course, due: Bill, *, offline: bool)
 
 
 def _check_model(holder: Holder, model: str) -> None:
-    for record in holder.records:
+    for record in () if holder.any_model else holder.records:
         if not allowed(record.models, model):
             whose = "API key" if record.kind == "key" else "team"
             raise LLMError("permission", f"This {whose} may not use the model `{model}`", param="model")
@@ -283,16 +286,15 @@ def _check_model(holder: Holder, model: str) -> None:
 def _check_bounds(holder: Holder, parties: Parties, chat: Json) -> None:
     """What makes a host spend without a bound, or ask another model, is not for a key that is bound itself."""
     name = unbounded(chat)
-    if name and (parties.bounded or any(record.models for record in holder.records)):
+    if name and (parties.bounded or not holder.any_model):
         message = f"`{name}` is not for a key with a budget or a list of models: nothing bounds what it leads to"
         raise LLMError("invalid_request", message, param=name, code="unsupported_parameter")
 
 
 def _headers(course: Course, hold: Hold | None) -> dict[str, str]:
     """What Headgate says of how a request went."""
-    headers = {"x-headgate-attempts": str(course.attempts)}
-    if hold is not None and hold.levels:
-        headers |= rate_headers(hold.told, hold.levels)
+    headers = rate_headers(hold.told, hold.levels) if hold is not None and hold.levels else {}
+    headers["x-headgate-attempts"] = str(course.attempts)
     if course.target is not None:
         headers["x-headgate-target"] = course.target.name
     dropped = [drop.feature for drop in course.sent.dropped] if course.sent is not None else []

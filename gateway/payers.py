@@ -37,7 +37,7 @@ class Payers:
 
     def of(self, holder: Holder, end_user: str | None, tags: tuple[str, ...]) -> Parties:
         """Those of a request, as far as this worker knows."""
-        name = (holder.key.id, end_user, tags)
+        name = (holder.key_id, end_user, tags)
         known = self._parties.get(name)
         if known is None or known[0] is not holder:
             if len(self._parties) >= MAX_PARTIES:  # callers choose the names of end users

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from gateway.alerts import Alerts
 from gateway.deadlines import Deadlines
@@ -40,7 +40,8 @@ SETTLE_S = 2.0  # for all of them: the client waits. A store that takes it after
 Reread = Callable[[], Awaitable[Parties]]
 
 
-class Ceiling(NamedTuple):
+@dataclass(slots=True)
+class Ceiling:
     """What a request may cost, in nano-USD. `whole`: the caller set the limit of the answer's length. `tokens`: what it
     probably comes to, and below `least_tokens` an answer is of no use."""
 
@@ -157,20 +158,18 @@ class Ledger:
         """The store's answer, over changes of the records and turns of the windows."""
         gone = False
         for _ in range(REREADS):
-            least, usual, most, whole, tokens, least_tokens = ceiling
-            counters, meters, told, _, _ = dues
             ask = Ask(
                 wish.request_id,
                 wish.parties.standings,
-                counters,
-                least,
-                usual,
-                most,
-                whole and not crowded,
+                dues.counters,
+                ceiling.least,
+                ceiling.usual,
+                ceiling.most,
+                ceiling.whole and not crowded,
                 patience > 0 and self.waits,
-                meters,
-                tokens,
-                least_tokens,
+                dues.meters,
+                ceiling.tokens,
+                ceiling.least_tokens,
                 self.lease_s,
                 wish.line,
             )
@@ -187,8 +186,17 @@ class Ledger:
             if isinstance(answer, Granted):
                 nanousd, afford, taken, levels = answer
                 return Hold(
-                    *(wish.request_id, wish.parties, wish.names, counters, nanousd, began_s),
-                    *(afford, taken, meters, levels, told),
+                    wish.request_id,
+                    wish.parties,
+                    wish.names,
+                    dues.counters,
+                    nanousd,
+                    began_s,
+                    afford,
+                    taken,
+                    dues.meters,
+                    levels,
+                    dues.told,
                     renewed_s=renewed_s,
                 )
             if answer.reason == "window":

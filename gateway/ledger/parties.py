@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import inf
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ class Party(NamedTuple):
     record: Record
 
 
-class Dues(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Dues:
     """What a request for one model counts against, from `since_s` until a window or the raise of a cap is over."""
 
     counters: tuple[Counter, ...]
@@ -34,7 +35,7 @@ class Dues(NamedTuple):
     until_s: float
 
 
-@dataclass
+@dataclass(slots=True)
 class Parties:
     """Everyone who pays for a request, and what was read to know so. Stands for many requests: what follows from the
     records is worked out once."""
@@ -42,29 +43,21 @@ class Parties:
     parties: tuple[Party, ...]
     standings: tuple[Standing, ...]
     confirm_at_s: float = field(default=0.0, init=False, repr=False, compare=False)  # when payers.confirm is due
+    key_id: str = field(init=False, repr=False, compare=False)
+    team_id: str | None = field(init=False, repr=False, compare=False)
+    key_alias: str | None = field(init=False, repr=False, compare=False)
+    bounded: bool = field(init=False, repr=False, compare=False)  # whether any cap or limit holds; soft ones do not
+    counts_tokens: bool = field(init=False, repr=False, compare=False)  # whether any limit on tokens does
     _dues: dict[Names, Dues] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        key = self.parties[0].record if self.parties else None  # asked for more often than a Record answers quickly
+        key = self.parties[0].record if self.parties else None
         self.key_id = "" if key is None else key.id
         self.team_id, self.key_alias = (None, None) if key is None else (key.team_id, key.alias)
-
-    @cached_property
-    def bounded(self) -> bool:
-        """Whether any cap or limit stands over the request; soft ones do not."""
-        return any(
-            party.record.limits or any(not budget.soft for budget in party.record.budgets) for party in self.parties
-        )
-
-    @cached_property
-    def counts_tokens(self) -> bool:
-        """Whether any limit on tokens stands over the request."""
-        return any(
-            limit is not None
-            for party in self.parties
-            for each in party.record.limits
-            for limit in (each.tpm, each.tpd)
-        )
+        records = [party.record for party in self.parties]
+        limits = [limit for record in records for limit in record.limits]
+        self.bounded = bool(limits) or any(not budget.soft for record in records for budget in record.budgets)
+        self.counts_tokens = any(limit.tpm is not None or limit.tpd is not None for limit in limits)
 
     def dues(self, names: Names, now_s: float) -> Dues:
         """What a request that begins now counts against, for the model of these names."""

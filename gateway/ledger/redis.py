@@ -365,7 +365,7 @@ def _read(asked: _Asked, answer: Any) -> Any:
 
 def _level(meter: Meter, found: Any, now_s: float) -> Level:
     if meter.measure == "parallel":
-        return Level(int(found or 0), 0.0)
+        return int(found or 0), 0.0
     buckets = {int(at): int(amount) for at, amount in zip(found[::2], found[1::2], strict=True) if at[:1].isdigit()}
     return level(buckets, meter.measure, now_s)
 

@@ -1,6 +1,7 @@
 """What the Lua scripts are given, and what they answer. Pure: values in, arguments out, and back."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from operator import truediv
 from typing import Any, NamedTuple, TypeVar
@@ -22,7 +23,6 @@ from gateway.ledger.store import (
     Fold,
     Granted,
     Growth,
-    Level,
     Live,
     Measure,
     Meter,
@@ -36,7 +36,7 @@ from gateway.ledger.store import (
 )
 
 Made = TypeVar("Made", bound=tuple[Any, ...])
-_MICRO, _LEVEL = repeat(1e6), repeat(Level)
+_MICRO = repeat(1e6)
 
 LAYOUT = 2  # of the keys and what is in them
 MOST_SAME = 4096  # values whose arguments are kept
@@ -58,7 +58,8 @@ _SETTLE_WORDS = 4
 _LETTERS: Mapping[Measure, str] = {"rpm": "r", "tpm": "t", "rpd": "R", "tpd": "T", "parallel": "p"}
 
 
-class _Same(NamedTuple):
+@dataclass(slots=True)
+class _Same:
     """What is the same in one call after another, and whose it is: compared with those, who mostly are these very
     objects."""
 
@@ -166,8 +167,7 @@ def reserved(answer: Any) -> tuple[Granted | Refused, bytes]:
     match answer:
         case [b"granted", amount, afford, tokens, taken, *levels]:
             full_s = map(truediv, levels[1::2], _MICRO)
-            full = tuple(map(_new, _LEVEL, zip(levels[::2], full_s, strict=True)))
-            return _new(Granted, (amount, afford, tokens, full)), taken
+            return _new(Granted, (amount, afford, tokens, tuple(zip(levels[::2], full_s, strict=True)))), taken
         case [b"window", counter, seconds, microseconds, _]:
             return Refused("window", counter.decode(), int(seconds) + int(microseconds) / 1e6), b""
         case [reason, name, _, _, wait_s]:
@@ -206,7 +206,7 @@ def settle(root: Keys, bill: Bill) -> Call:
     same = _billed.get(id(counters))
     if same is None or same.whose != (counters, root):
         same = _to_bill(root, counters)
-    request_id, cost, line = bill.request_id.encode(), b"%d" % bill.cost_nanousd, journal.line(bill)
+    request_id, cost, line = bill.request_id.encode(), str(bill.cost_nanousd).encode(), journal.line(bill)
     said = _SETTLE % (
         same.head,
         len(request_id),

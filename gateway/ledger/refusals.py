@@ -51,7 +51,7 @@ def _over_a_limit(answer: Refused, meter: Meter) -> LLMError:
         "rate_exceeded",
         f"{_capital(allowed)}: try again in {ceil(answer.retry_after_s)} s",
         retry_after_s=answer.retry_after_s,
-        headers=rate_headers(told([meter]), [Level(meter.limit, answer.retry_after_s)]),
+        headers=rate_headers(told([meter]), [(meter.limit, answer.retry_after_s)]),
     )
 
 

@@ -155,8 +155,8 @@ def level(buckets: Mapping[int, int], measure: Measure, now_s: float) -> Level:
     """How full a meter is, and when nothing of it will count any more."""
     counted = counting(buckets, measure, now_s)
     if not counted:
-        return Level(0, 0.0)
-    return Level(sum(counted.values()), leaves_s(max(counted), measure, now_s))
+        return 0, 0.0
+    return sum(counted.values()), leaves_s(max(counted), measure, now_s)
 
 
 def leaves_s(index: int, measure: Measure, now_s: float) -> float:

@@ -31,7 +31,6 @@ LATER_MS = 60_000  # until a lost hold that cannot be settled is looked at again
 SMALL = 2**40  # nano-USD
 SWEEP = 1000  # marks of settled requests that one reap may let go
 
-_new = tuple.__new__  # a NamedTuple's own way is twice as long
 
 HOLD = (
     "INSERT INTO holds (request_id, nanousd, counters, meters, tokens, line, deadline_ms)"
@@ -101,7 +100,7 @@ def _decided(db: Connection, ask: Ask, billed: Billed, metered: Metered, now: in
             fits = False
         newest = here if amount and fill.newest <= here else fill.newest
         full_s = (newest + rules.BUCKETS + 1) * size_s - now_s if size_s and newest >= 0 else 0.0
-        levels.append(_new(Level, (used, full_s)))
+        levels.append((used, full_s))
     if not fits and (full := _full(db, ask, metered, tokens, now_s)):
         return full
     if isinstance(answer, Refused):
@@ -312,5 +311,5 @@ def levels(db: Connection, meters: Sequence[Meter]) -> list[Level]:
         fill = Filled(meter.scope, meter.measure)
         fill.read(db, now // fill.size_ms)
         full_s = 0.0 if fill.newest < 0 else rules.leaves_s(fill.newest, meter.measure, now / 1000)
-        found.append(Level(fill.used, full_s))
+        found.append((fill.used, full_s))
     return found

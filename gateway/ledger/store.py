@@ -80,17 +80,24 @@ class Record(BaseModel):
     version: int = 1
 
 
-class Holder(NamedTuple):
+@dataclass(slots=True)
+class Holder:
     """Whom a bearer token belongs to. `token_expires` is set while a rotated-out token has its grace period."""
 
     key: Record
     team: Record | None
     token_expires: float | None
+    records: tuple[Record, ...] = field(init=False, repr=False, compare=False)  # all that must allow a request
+    # what every request asks for; a Record answers slowly
+    key_id: str = field(init=False, repr=False, compare=False)
+    tags: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    unsupported: Unsupported | None = field(init=False, repr=False, compare=False)
+    any_model: bool = field(init=False, repr=False, compare=False)  # none of the records has a list of models
 
-    @property
-    def records(self) -> tuple[Record, ...]:
-        """The key, and its team if it has one: all that must allow a request."""
-        return (self.key,) if self.team is None else (self.key, self.team)
+    def __post_init__(self) -> None:
+        key, self.records = self.key, (self.key,) if self.team is None else (self.key, self.team)
+        self.key_id, self.tags, self.unsupported = key.id, key.tags, key.unsupported
+        self.any_model = not any(record.models for record in self.records)
 
 
 class Conflict(Exception):
@@ -159,11 +166,7 @@ class Ask:
     line: bytes = b""  # the journal's line, should the hold end without another word of it
 
 
-class Level(NamedTuple):
-    """How full a meter is, this request included. `full_s`: in how many seconds nothing of it will count any more."""
-
-    used: int
-    full_s: float
+Level = tuple[int, float]  # how full a meter is, this request included; in how many seconds nothing of it will count
 
 
 class Granted(NamedTuple):

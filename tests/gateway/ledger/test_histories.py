@@ -155,9 +155,9 @@ class Histories(RuleBasedStateMachine):
             levels = [self.model.used[meter.name] for meter in made.meters]
         for answer in self._all(lambda store: store.reserve(made)):
             if isinstance(answer, Granted):
-                assert [level.used for level in answer.levels] == levels
-                for meter, level in zip(made.meters if levels else (), answer.levels, strict=True):
-                    assert 0 <= level.full_s <= LONGEST_S[meter.measure]
+                assert [used for used, _ in answer.levels] == levels
+                for meter, (_, full_s) in zip(made.meters if levels else (), answer.levels, strict=True):
+                    assert 0 <= full_s <= LONGEST_S[meter.measure]
                 answer = answer._replace(levels=())
             self._same(answer, expected)
 
@@ -278,7 +278,7 @@ class Histories(RuleBasedStateMachine):
         meters = sorted(self.model.used)
         asked = [Meter(*_split(name), 0) for name in meters]
         for levels in self._all(lambda store: store.levels(asked)):
-            assert [level.used for level in levels] == [self.model.used[name] for name in meters]
+            assert [used for used, _ in levels] == [self.model.used[name] for name in meters]
 
     @invariant()
     def the_books_are_right(self) -> None:

@@ -172,9 +172,9 @@ async def test_a_clock_that_is_off_is_set_right_by_the_store_s(desk: Desk) -> No
 async def test_a_limit_refuses_and_says_when_to_come_back(desk: Desk) -> None:
     await desk.change(limits=(Limits(rpm=2, tpm=1000),))
     ledger = desk.ledger(30)
-    ceiling = TIGHT._replace(tokens=100, least_tokens=20)
+    ceiling = replace(TIGHT, tokens=100, least_tokens=20)
     for id in ("r1", "r2"):
-        held = await desk.hold(ledger, id, ceiling._replace(least=1, usual=1, most=1))
+        held = await desk.hold(ledger, id, replace(ceiling, least=1, usual=1, most=1))
         await ledger.settle(bill(held, 1))
     with pytest.raises(LLMError) as caught:
         await desk.hold(ledger, "r3", ceiling)

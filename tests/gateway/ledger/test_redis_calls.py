@@ -13,7 +13,6 @@ from gateway.ledger.store import (
     Entry,
     Fold,
     Granted,
-    Level,
     Meter,
     Refused,
     Settled,
@@ -33,7 +32,7 @@ ROOT = keys("{p:default}:")
         ([b"granted", 5, 9, 0, b""], Granted(5, 9)),
         (
             [b"granted", 5, 0, 7, b"[]", 1, 0, 7, 60_500_000],
-            Granted(5, 0, 7, (Level(1, 0.0), Level(7, 60.5))),
+            Granted(5, 0, 7, ((1, 0.0), (7, 60.5))),
         ),
         ([b"held", b"key:k|total", b"1", b"2", b"0"], Refused("held", "key:k|total")),
         ([b"rate", b"key:k|rpm", b"1", b"2", b"3.5"], Refused("rate", "key:k|rpm", retry_after_s=3.5)),

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.ledger.refusals import rate_headers, refusal, told, whose_is
-from gateway.ledger.store import Level, Meter, Refused
+from gateway.ledger.store import Meter, Refused
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_headers_are_of_the_tightest_limit_of_each_kind() -> None:
         Meter("key:k", "tpm", 5000),
         Meter("key:k", "parallel", 1),
     ]
-    levels = [Level(4, 59.5), Level(999, 3723.0), Level(100, 0.02), Level(1, 0.0)]
+    levels = [(4, 59.5), (999, 3723.0), (100, 0.02), (1, 0.0)]
     assert rate_headers(told(meters), levels) == {
         "x-ratelimit-limit-requests": "1000",
         "x-ratelimit-remaining-requests": "1",

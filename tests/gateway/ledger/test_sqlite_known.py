@@ -11,7 +11,7 @@ import pytest
 
 from gateway.ledger import sqlite_file, sqlite_known, sqlite_money
 from gateway.ledger.sqlite import SqliteStore
-from gateway.ledger.store import Conflict, Fold, Granted, Level, Meter, Record, Refused, Settled, Sum
+from gateway.ledger.store import Conflict, Fold, Granted, Meter, Record, Refused, Settled, Sum
 from tests.gateway.ledger.requests import DIGEST, KEY, ask, bill, cap, growth, sums, with_key
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ async def other(file: SqliteStore, path: str) -> AsyncIterator[SqliteStore]:
 
 
 async def used(store: SqliteStore) -> list[int]:
-    return [level.used for level in await store.levels(METERS)]
+    return [used for used, _ in await store.levels(METERS)]
 
 
 async def at_once(*calls: Callable[[], Awaitable[Any]]) -> list[Any]:
@@ -45,7 +45,7 @@ async def test_what_another_worker_holds_and_spends_is_seen(file: SqliteStore, o
     for at, store in enumerate([file, other, file, other, other]):
         answer = await store.reserve(ask(f"r{at}", cap(1000), most=10, usual=10, meters=METERS, tokens=5))
         assert isinstance(answer, Granted)
-        assert [level.used for level in answer.levels] == [at + 1, 5 * (at + 1), at + 1]
+        assert [used for used, _ in answer.levels] == [at + 1, 5 * (at + 1), at + 1]
     full = await file.reserve(ask("full", cap(1000), meters=METERS))
     assert full == Refused("rate", "key:k|parallel", retry_after_s=1.0)
     await other.settle(bill("r0", 1, cap(1000), tokens=5))
@@ -53,7 +53,7 @@ async def test_what_another_worker_holds_and_spends_is_seen(file: SqliteStore, o
     assert await other.settle(bill("r1", 1, cap(1000))) == Settled(False)
     after = await other.reserve(ask("after", cap(1000), most=10, meters=METERS, tokens=5))
     assert isinstance(after, Granted)
-    assert (after.afford_nanousd, [level.used for level in after.levels]) == (998, [6, 28, 4])
+    assert (after.afford_nanousd, [used for used, _ in after.levels]) == (998, [6, 28, 4])
     assert await sums(file, "key:k") == {"key:k|total": (2, 40)}
     assert await used(file) == [6, 28, 4]
 
@@ -103,7 +103,7 @@ async def test_many_at_once_are_one_write_to_a_counter_or_meter(file: SqliteStor
     counters = (cap(None), cap(5000, "team:t"))
     asked = [partial(file.reserve, ask(f"r{at}", *counters, most=10, meters=METERS, tokens=5)) for at in range(5)]
     for at, answer in enumerate(await at_once(*asked)):
-        assert [level.used for level in answer.levels] == [at + 1, 5 * (at + 1), at + 1]
+        assert [used for used, _ in answer.levels] == [at + 1, 5 * (at + 1), at + 1]
     spent = await at_once(*(partial(file.settle, bill(f"r{at}", 7, *counters, tokens=3)) for at in range(5)))
     assert spent == [Settled(True, 0, (7 * at, 7 * at)) for at in range(1, 6)]
     await file._write(lambda db: db.set_trace_callback(None))
@@ -125,7 +125,7 @@ async def test_what_was_done_before_another_failed_is_counted_once(file: SqliteS
             partial(file.settle, bill(f"a{at}", 1, cap(1000), tokens=5)),
         )
         assert isinstance(answers[0], Granted)
-        assert [level.used for level in answers[0].levels] == [at + 1, 5 * (at + 1), 1]
+        assert [used for used, _ in answers[0].levels] == [at + 1, 5 * (at + 1), 1]
         assert isinstance(answers[1], Conflict)
         assert answers[2:] == [Settled(True, 2, (3 * at + 2,)), Settled(True, 0, (3 * at + 3,))]
     assert await used(file) == [3, 15, 0]
@@ -136,7 +136,7 @@ async def test_the_same_counter_or_meter_twice_counts_twice(file: SqliteStore) -
     await with_key(file)
     answer = await file.reserve(ask("r", cap(1000), cap(1000), most=10, meters=[*METERS, *METERS], tokens=5))
     assert isinstance(answer, Granted)
-    assert [level.used for level in answer.levels] == [1, 5, 1, 1, 5, 1]  # each as it was, and this request
+    assert [used for used, _ in answer.levels] == [1, 5, 1, 1, 5, 1]  # each as it was, and this request
     assert await sums(file, "key:k") == {"key:k|total": (0, 20)}
     assert await used(file) == [2, 10, 2]
     assert await file.settle(bill("r", 7, cap(1000), cap(1000), tokens=5)) == Settled(True, 0, (14, 14))
@@ -166,7 +166,7 @@ async def test_a_name_may_have_any_letters(file: SqliteStore) -> None:
     answer = await file.reserve(ask("r", cap(None, "user:100%s"), meters=meters, tokens=4))
     assert isinstance(answer, Granted)
     await file.settle(bill("r", 1, cap(None, "user:100%s"), tokens=3))
-    assert [level.used for level in await file.levels(meters)] == [3, 0]
+    assert [used for used, _ in await file.levels(meters)] == [3, 0]
 
 
 async def test_who_takes_no_tokens_hears_how_full_it_is(file: SqliteStore) -> None:
@@ -178,9 +178,9 @@ async def test_who_takes_no_tokens_hears_how_full_it_is(file: SqliteStore) -> No
             for at, tokens in enumerate((0, 4, 0))
         ),
     )
-    assert empty.levels == (Level(0, 0.0),)
-    assert (first.levels[0].used, second.levels[0].used) == (4, 4)
-    assert 59 < second.levels[0].full_s <= 61
+    assert empty.levels == ((0, 0.0),)
+    assert (first.levels[0][0], second.levels[0][0]) == (4, 4)
+    assert 59 < second.levels[0][1] <= 61
 
 
 async def test_an_entry_is_folded_behind_what_its_transaction_booked(file: SqliteStore) -> None:
@@ -202,7 +202,7 @@ async def test_what_is_kept_in_mind_is_bounded(file: SqliteStore, monkeypatch: p
     for at in range(8):
         counter, meters = cap(100, f"user:{at % 4}"), [Meter(f"user:{at % 4}", "parallel", 9)]
         answer = await file.reserve(ask(f"r{at}", counter, most=10, usual=10, meters=meters))
-        assert isinstance(answer, Granted) and answer.levels == (Level(at // 4 + 1, 0.0),)
+        assert isinstance(answer, Granted) and answer.levels == ((at // 4 + 1, 0.0),)
         await file.grow(growth(f"r{at}", 10, 5, counter))
     known = await file._count(lambda db: [len(db.known._billed), len(db.known._meters)])
     assert max(known) <= 4

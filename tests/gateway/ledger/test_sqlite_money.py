@@ -6,7 +6,7 @@ import pytest
 
 from gateway.ledger import sqlite_money
 from gateway.ledger.sqlite import SqliteStore
-from gateway.ledger.store import Granted, Level, Meter, Refused, Settled
+from gateway.ledger.store import Granted, Meter, Refused, Settled
 from tests.gateway.ledger.requests import ask, bill, cap, with_key
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ async def test_a_minute_slides_and_what_has_left_it_is_let_go(file: SqliteStore,
     clock.ms += 1
     answer = await file.reserve(ask("r2", cap(None), meters=LIMITS, tokens=10))
     assert isinstance(answer, Granted)
-    assert [level.used for level in answer.levels] == [2, 20, 3]
+    assert [used for used, _ in answer.levels] == [2, 20, 3]
     assert await rows(file, "meters") == 4
 
 
@@ -59,13 +59,13 @@ async def test_tokens_are_given_back_where_they_still_count_and_taken_on_top_whe
     clock.ms += 61_001
     await file.reserve(ask("late", cap(None), meters=LIMITS, tokens=30))
     await file.settle(bill("early", 1, cap(None), tokens=90))
-    assert [level.used for level in await file.levels(LIMITS)] == [1, 30 + 40, 1]
+    assert [used for used, _ in await file.levels(LIMITS)] == [1, 30 + 40, 1]
     clock.ms += 10_000
     await file.settle(bill("late", 1, cap(None), tokens=20))
     levels = await file.levels(LIMITS)
-    assert [level.used for level in levels] == [1, 20 + 40, 0]
+    assert [used for used, _ in levels] == [1, 20 + 40, 0]
     clock.ms += 52_000  # past what the reserve of the second and the settle of the first took
-    assert [level.used for level in await file.levels(LIMITS)] == [0, 0, 0]
+    assert [used for used, _ in await file.levels(LIMITS)] == [0, 0, 0]
     assert await rows(file, "slots") == 0
 
 
@@ -88,7 +88,7 @@ async def test_a_clock_that_is_set_back_does_not_disorder_the_journal(file: Sqli
     await file.settle(bill("b", 1, cap(None)))
     first, second = await file.journal(0, float("inf"))
     assert (first.bill["request_id"], second.bill["request_id"], second.at_s - first.at_s) == ("a", "b", 0.0)
-    assert await file.levels(LIMITS) == [Level(0, 0.0)] * 3
+    assert await file.levels(LIMITS) == [(0, 0.0)] * 3
 
 
 async def test_who_takes_nothing_of_a_full_meter_waits_for_the_first_that_leaves(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.ledger.store import MAX_TOKENS, Ask, Beat, Granted, Level, Measure, Meter, Refused, Store
+from gateway.ledger.store import MAX_TOKENS, Ask, Beat, Granted, Measure, Meter, Refused, Store
 from tests.gateway.ledger.conftest import Place
 from tests.gateway.ledger.requests import ask, bill, cap, sums, with_key
 
@@ -22,7 +22,7 @@ def metered(request_id: str, *meters: Meter, tokens: int = 0) -> Ask:
 
 
 async def used(store: Store, *meters: Meter) -> list[int]:
-    return [level.used for level in await store.levels(meters)]
+    return [used for used, _ in await store.levels(meters)]
 
 
 def refused(answer: Granted | Refused, measure: Measure, scope: str = "key:k") -> bool:
@@ -39,9 +39,9 @@ async def test_requests_are_counted_up_to_the_limit(store: Store, measure: Measu
     for at in range(2):
         answer = await store.reserve(metered(f"r{at}", limit))
         assert isinstance(answer, Granted)
-        (level,) = answer.levels
-        assert level.used == at + 1
-        assert level.full_s == 0 if measure == "parallel" else 0 < level.full_s <= LONGEST_S[measure]
+        ((now, full_s),) = answer.levels
+        assert now == at + 1
+        assert full_s == 0 if measure == "parallel" else 0 < full_s <= LONGEST_S[measure]
     assert refused(await store.reserve(metered("r2", limit)), measure)
     assert await used(store, limit) == [2]
 
@@ -53,7 +53,7 @@ async def test_tokens_are_counted_up_to_the_limit(store: Store, measure: Measure
     for id, tokens, sum in (("a", 60, 60), ("b", 40, 100)):
         answer = await store.reserve(metered(id, limit, tokens=tokens))
         assert isinstance(answer, Granted)
-        assert (answer.tokens, answer.levels[0].used) == (tokens, sum)
+        assert (answer.tokens, answer.levels[0][0]) == (tokens, sum)
     assert refused(await store.reserve(metered("c", limit, tokens=1)), measure)
     assert isinstance(await store.reserve(metered("d", limit, tokens=0)), Granted)
 
@@ -110,7 +110,7 @@ async def test_a_request_that_could_take_more_than_a_minute_allows_takes_what_th
     answer = await store.reserve(replace(large, least_tokens=50))
     assert isinstance(answer, Granted)
     assert answer.tokens == 50
-    assert [level.used for level in answer.levels] == [50, 50]
+    assert [used for used, _ in answer.levels] == [50, 50]
 
 
 async def test_tokens_that_were_not_used_are_given_back_and_more_are_added(store: Store) -> None:
@@ -142,7 +142,7 @@ async def test_a_slot_is_free_when_its_request_has_ended_however(store: Store) -
     (one, other) = await store.holds()
     assert (one.slots, other.slots) == (("key:k",), ("key:k",))
     await store.settle(bill("a", 0, cap(None, "team:t")))
-    assert await store.reserve(metered("c", limit)) == Granted(100, 1000, levels=(Level(2, 0.0),))
+    assert await store.reserve(metered("c", limit)) == Granted(100, 1000, levels=((2, 0.0),))
     await store.renew([Beat("b"), Beat("c")], 0.0)
     assert await store.reap() == 2
     assert await used(store, limit) == [0]
@@ -199,7 +199,7 @@ async def test_many_at_once_never_pass_a_limit(store: Store, place: Place) -> No
 
 async def test_no_meters_have_no_levels(store: Store) -> None:
     assert list(await store.levels([])) == []
-    assert await store.levels([meter("tpd", 5), meter("parallel", 5)]) == [Level(0, 0.0), Level(0, 0.0)]
+    assert await store.levels([meter("tpd", 5), meter("parallel", 5)]) == [(0, 0.0), (0, 0.0)]
 
 
 async def test_tokens_that_nobody_can_count_leave_nothing_half_done(store: Store) -> None:
