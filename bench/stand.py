@@ -30,12 +30,12 @@ class Scale:
 
 FULL = Scale(
     rounds=3,
-    pairs=10,
+    pairs=14,
     seconds=0.3,
-    stream_pairs=4,
+    stream_pairs=5,
     streams=64,
     translated_in_step=True,
-    peer_pairs=3,
+    peer_pairs=5,
     peer_seconds=1.0,
     starts=3,
     first_token_events=512,
