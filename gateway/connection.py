@@ -67,19 +67,21 @@ class Tick:
         connection.waiting.append(data)
         connection.waiting_bytes += len(data)
         if connection.waiting_bytes > HIGH_WATER_BYTES:
-            self._hand_on_of(connection)
-            self.apart = 0
+            try:
+                self._hand_on_of(connection)
+            finally:
+                self.apart = 0
 
-    def _hand_on(self) -> None:
+    def _hand_on(self, rest: bool = False) -> None:
         kept = self._kept
-        few = len(kept) <= FEW
+        few = len(kept) <= FEW and not rest
         try:
             for _ in range(min(len(kept), TURN)):
                 self._hand_on_of(kept.popleft())
         finally:
             self.apart = APART if few and not kept else 0
             if kept:  # after a fault of ours with one too
-                asyncio.get_running_loop().call_soon(self._hand_on)
+                asyncio.get_running_loop().call_soon(self._hand_on, True)
 
     def _hand_on_of(self, connection: "Connection") -> None:
         if connection.waiting:

@@ -26,9 +26,9 @@ class Origin(NamedTuple):
 class Connections:
     """At most `most` at once, kept warm, with a fair queue behind them."""
 
-    def __init__(self, origin: Origin, most: int) -> None:
+    def __init__(self, origin: Origin, most: int, tick: Tick) -> None:
         self.origin = origin
-        self.tick = Tick()
+        self.tick = tick  # one for all origins
         self._free = most
         self._idle: deque[Connection] = deque()
         self._queue: deque[asyncio.Future[None]] = deque()

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.connection import Connection, Stale, decoded
+from gateway.connection import Connection, Stale, Tick, decoded
 from gateway.dial import dial
 from gateway.origin import Connections, Origin
 from gateway.proxies import DEFAULT_PORTS, Proxies
@@ -114,9 +114,10 @@ class Reply:
         """
         if self._closed:
             return ()
-        self._closed, self._complete = True, self._connection.complete
-        self._received_bytes = self._connection.received_bytes
-        return self._connection.release()
+        self._closed = True
+        unread = self._connection.release()  # which reads what waited for its turn: only then it is known what came
+        self._complete, self._received_bytes = self._connection.complete, self._connection.received_bytes
+        return unread
 
 
 class Upstream:
@@ -126,6 +127,7 @@ class Upstream:
         self._max = max_connections
         self._proxies = proxies
         self._origins: dict[Origin, Connections] = {}
+        self._tick = Tick()
         self._tls = lru_cache(maxsize=1)(tls_context)  # made when it is needed, and its sessions kept
         self._located = lru_cache(maxsize=4096)(self._locate)
         self._begun = lru_cache(maxsize=1024)(self._begin)
@@ -201,7 +203,7 @@ class Upstream:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if origin.proxy is not None and not tls:  # it reads the request itself, and wants the absolute form
             target = f"http://{origin.authority}{target}"
-        return self._origins.setdefault(origin, Connections(origin, self._max)), target
+        return self._origins.setdefault(origin, Connections(origin, self._max, self._tick)), target
 
     def _begin(self, url: str, headers: Sequence[tuple[str, str]]) -> tuple[Connections, bytes]:
         """The request's head, up to the value of its last header, `content-length`."""

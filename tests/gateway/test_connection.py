@@ -486,6 +486,17 @@ def test_what_comes_behind_a_piece_that_waits_does_not_overtake_it() -> None:
     assert asyncio.run(main()) == b"onetwo"
 
 
+def test_the_end_of_a_stream_that_waits_for_its_turn_has_come_where_the_client_leaves() -> None:
+    async def main() -> None:
+        connection = await (streaming := Streaming(Pool())).begun(0)
+        connection.data_received(chunk(b"usage") + b"0\r\n\r\n")
+        reply = Reply(connection, PATIENCE_S)
+        streaming.end()
+        assert (reply.close(), reply.complete, reply.received_bytes) == ((b"usage",), True, 5)
+
+    asyncio.run(main())
+
+
 def test_pieces_that_come_one_by_one_are_handed_on_at_once_until_they_come_together_again() -> None:
     async def main() -> list[int]:
         pool, waiting = Pool(), list[int]()

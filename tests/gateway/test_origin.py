@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.connection import Connection
+from gateway.connection import Connection, Tick
 from gateway.origin import Connections, Origin
 from gateway.proxies import Proxy
 from tests.gateway.test_connection import OK, Wire
@@ -29,7 +29,7 @@ def test_a_host_is_named_with_the_port_that_its_scheme_does_not_imply(origin: Or
 
 def test_who_waits_is_served_in_turn_and_who_left_is_passed_over() -> None:
     async def work() -> list[str]:
-        place, served = Connections(HERE, 1), []
+        place, served = Connections(HERE, 1, Tick()), []
 
         async def caller(name: str) -> None:
             await place.turn()
@@ -52,7 +52,7 @@ def test_who_waits_is_served_in_turn_and_who_left_is_passed_over() -> None:
 
 def test_a_place_that_comes_as_its_caller_goes_is_the_next_ones() -> None:
     async def work() -> None:
-        place = Connections(HERE, 1)
+        place = Connections(HERE, 1, Tick())
         assert place.admitted()
         first, second = asyncio.ensure_future(place.turn()), asyncio.ensure_future(place.turn())
         await asyncio.sleep(0)
@@ -84,7 +84,7 @@ async def used(connection: Connection, answer: bytes) -> None:
 
 def test_the_warmest_that_still_works_is_taken_first() -> None:
     async def work() -> None:
-        place = Connections(HERE, 9)
+        place = Connections(HERE, 9, Tick())
         (first, _), (second, its_wire), (third, _) = (made(place) for _ in range(3))
         for connection in (first, second, third):
             await used(connection, OK)
@@ -98,7 +98,7 @@ def test_the_warmest_that_still_works_is_taken_first() -> None:
 
 def test_one_that_failed_is_not_kept_and_all_are_cut_in_the_end() -> None:
     async def work() -> None:
-        place = Connections(HERE, 3)
+        place = Connections(HERE, 3, Tick())
         (failed, failed_wire), (idle, idle_wire), (_, busy_wire) = (made(place) for _ in range(3))
         await used(failed, b"no HTTP")
         await used(idle, OK)
