@@ -4,7 +4,7 @@ scripts/bench                 all of the issue's table; the peers that are insta
 scripts/bench --quick         two minutes: shorter, fewer runs, without what takes long and without the peers
 scripts/bench --case NAME     one group of rows (given several times: several)
 scripts/bench --peers         the peers too, installed where they are missing
-scripts/bench --long          the growth over a million requests too
+scripts/bench --long          the growth over a million requests too, and the instructions
 scripts/bench peers           installs the peers, and measures nothing
 scripts/bench charts          draws results/latest.json into docs/
 """
@@ -21,6 +21,7 @@ from bench import answers, peers, rows, waits
 from bench.build import NoCompiler, built
 from bench.charts import draw
 from bench.gateways import Gateway
+from bench.instructions import instructions
 from bench.load import Failed
 from bench.processes import CORES, NotStarted, Others, memory_ns
 from bench.rows import Row, joined
@@ -39,9 +40,11 @@ CASES: dict[str, Callable[[Stand], Iterator[Row]]] = {
     "litellm": rows.peer("litellm"),
     "open-streams": waits.open_streams,
     "growth": waits.growth,
+    "instructions": instructions,
 }
 QUICK_CASES = ["unary", "streams", "latency", "first-token", "beginnings", "embedded"]
-ONCE = ("growth", "open-streams")  # in the last round: it takes long, or leaves the worker another one
+LONG = ("growth", "instructions")  # by name, or with --long
+ONCE = ("open-streams", *LONG)  # in the last round: it takes long, or leaves the worker another one
 GIVEN_CASES = ["unary", "streams", "latency", "first-token", "open-streams"]
 
 
@@ -72,7 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="two minutes")
     parser.add_argument("--case", action="append", choices=CASES, metavar="NAME", help=", ".join(CASES))
     parser.add_argument("--peers", action="store_true", help="the peers too, installed where they are missing")
-    parser.add_argument("--long", action="store_true", help="the growth over a million requests too")
+    parser.add_argument("--long", action="store_true", help="the growth over a million requests too, and instructions")
     other = parser.add_argument_group("another gateway in our place, on this machine, before the mock upstream")
     other.add_argument("--url", help="its base URL, such as http://127.0.0.1:4000/v1")
     other.add_argument("--pid", type=int, help="the process whose tree is measured")
@@ -101,9 +104,9 @@ def chosen(asked: argparse.Namespace) -> list[str]:
     """The cases to run."""
     if asked.case:
         return list(asked.case)
-    names = GIVEN_CASES if asked.url else QUICK_CASES if asked.quick else [name for name in CASES if name != "growth"]
+    names = GIVEN_CASES if asked.url else QUICK_CASES if asked.quick else [name for name in CASES if name not in LONG]
     names = names + [name for name in peers.STARTED if asked.peers and name not in names]
-    return [*names, *(["growth"] if asked.long else [])]
+    return [*names, *(LONG if asked.long else ())]
 
 
 def measure(asked: argparse.Namespace) -> int:
