@@ -93,7 +93,8 @@ Pattern = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern
 class Form(BaseModel):
     """What a person wrote. A field that is not known is refused, never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # built when one is first asked for, and not at every worker's start
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class RotationForm(Form):
@@ -109,7 +110,7 @@ class Nothing(Form):
 class Query(BaseModel):
     """What stands behind the question mark: always text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class PageQuery(Query):
