@@ -43,13 +43,13 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """None where nothing was measured."""
+        """None where nothing was measured, or nothing is asked for."""
         figure = self.figure
         if figure is None:
             return None
         if self.at_most is not None:
             return figure <= self.at_most
-        return self.at_least is None or figure >= self.at_least
+        return None if self.at_least is None else figure >= self.at_least
 
 
 def joined(rounds: Sequence[Row]) -> Row:

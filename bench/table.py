@@ -26,6 +26,8 @@ def verdict(row: Row) -> str:
     if row.met:
         return "met"
     target = row.at_most if row.at_most is not None else row.at_least
+    if target is None:
+        return ""
     if not target:
         return "short"
     off = row.figure / target - 1 if row.at_most is not None else 1 - row.figure / target
