@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,11 +198,14 @@ def headgate_as(there: Upstream, folder: Path, redis_url: str | None) -> Headgat
 
 
 @contextmanager
-def headgate(there: Upstream, folder: Path, redis: tuple[str, int] | None) -> Iterator[Gateway]:
-    """Ours, with a key, caps, rates and the ledger on: in Redis, or in the embedded store."""
+def headgate(
+    there: Upstream, folder: Path, redis: tuple[str, int] | None, under: Sequence[str] = ()
+) -> Iterator[Gateway]:
+    """Ours, with a key, caps, rates and the ledger on: in Redis, or in the embedded store. `under`: a program that
+    runs it, with its own arguments."""
     ours = headgate_as(there, folder, redis[0] if redis else None)
     version = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    with running(ours.command, WORKER_CORE, ours.log, ours.ready, ours.env) as pid:
+    with running([*under, *ours.command], WORKER_CORE, ours.log, ours.ready, ours.env) as pid:
         key, note = ours.new_key()
         headers = {"authorization": f"Bearer {key}"}
         store = redis[1] if redis else None

@@ -4,8 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 from bench import load
-from bench.gateways import Gateway, headgate_as
-from bench.processes import WORKER_CORE, running
+from bench.gateways import headgate
 from bench.rows import Row
 from bench.stand import Stand
 
@@ -24,12 +23,10 @@ def instructions(stand: Stand) -> Iterator[Row]:
 
 def _counted(stand: Stand, valgrind: str, requests: int) -> int:
     """Of a worker that starts, answers so many requests and ends."""
-    ours, told = headgate_as(stand.upstream, stand.folder, stand.redis[0]), stand.folder / f"instructions-{requests}"
-    command = [valgrind, "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={told}", *ours.command]
-    with running(command, WORKER_CORE, ours.log, ours.ready, {**ours.env, "PYTHONHASHSEED": "0"}):
-        headers = {"authorization": f"Bearer {ours.new_key()[0]}"}
-        how = {"concurrency": 16, "requests": requests}
-        load.run(Gateway("headgate", "", ours.port, 0, headers).work("openai", False, **how), ours.port, stand.folder)
+    told = stand.folder / f"instructions-{requests}"
+    counting = [valgrind, "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={told}"]
+    with headgate(stand.upstream, stand.folder, stand.redis, ["env", "PYTHONHASHSEED=0", *counting]) as ours:
+        load.run(ours.work("openai", False, concurrency=16, requests=requests), ours.port, stand.folder)
     try:
         return int(told.read_text().rpartition("summary:")[2])
     except (FileNotFoundError, ValueError) as missing:

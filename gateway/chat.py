@@ -236,7 +236,7 @@ def _explanation(
     remembered: Mapping[str, Any],
 ) -> bytes:
     told = explain.explained(
-        *(chat, quotes, gateway.usual.tokens(holder.key.id, chat["model"]), remembered),
+        *(chat, quotes, gateway.usual.tokens(holder.key_id, chat["model"]), remembered),
         gateway.credentials.keys(),
         capped=parties.bounded,
     )
@@ -277,7 +277,9 @@ async def _settle(gateway: Gateway, course: Course, due: Bill, *, offline: bool)
 
 
 def _check_model(holder: Holder, model: str) -> None:
-    for record in () if holder.any_model else holder.records:
+    if holder.any_model:
+        return
+    for record in holder.records:
         if not allowed(record.models, model):
             whose = "API key" if record.kind == "key" else "team"
             raise LLMError("permission", f"This {whose} may not use the model `{model}`", param="model")

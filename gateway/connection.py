@@ -64,9 +64,8 @@ class Tick:
             if not self._kept:
                 connection.loop.call_soon(self._hand_on)
             self._kept.append(connection)
-        connection.waiting.append(data)
-        connection.waiting_bytes += len(data)
-        if connection.waiting_bytes > HIGH_WATER_BYTES:
+        connection.waiting += data
+        if len(connection.waiting) > HIGH_WATER_BYTES:
             try:
                 self._hand_on_of(connection)
             finally:
@@ -96,8 +95,7 @@ class Connection(asyncio.Protocol):
         *("_busy", "_coded", "_deadline", "_end", "_error", "_feed", "_fields", "_flow", "_head_bytes"),
         *("_head_done", "_inflater", "_kept", "_lost", "_midst", "_parser", "_paused", "_pieces", "_place"),
         *("_silence_s", "_tick", "_time", "_timer", "_timer_at", "_transport", "_unread", "_waiter"),
-        *("complete", "head", "loop", "on_body", "on_header", "received_bytes", "status"),
-        *("waiting", "waiting_bytes"),
+        *("complete", "head", "loop", "on_body", "on_header", "received_bytes", "status", "waiting"),
     )
 
     def __init__(self, place: Place) -> None:
@@ -117,8 +115,7 @@ class Connection(asyncio.Protocol):
         self._timer_at = 0.0
         self._deadline = 0.0  # of who waits; while idle, of the connection
         self._busy = self._lost = self._paused = False
-        self.waiting: list[bytes] = []  # in the tick, for their turn
-        self.waiting_bytes = 0
+        self.waiting = b""  # in the tick, for its turn
         self.status = 0
         self.head: dict[bytes, bytes] = {}
         self._midst = False  # of a body that is handed on as it comes
@@ -315,9 +312,7 @@ class Connection(asyncio.Protocol):
 
     def waited(self) -> bytes:
         """What has waited in the tick, for whoever sees to it now."""
-        data = b"".join(self.waiting)
-        self.waiting.clear()
-        self.waiting_bytes = 0
+        data, self.waiting = self.waiting, b""
         return data
 
     def _fed(self, before: int, wrong: Exception | None) -> None:

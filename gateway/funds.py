@@ -124,8 +124,9 @@ class Funds:
 def _line_of_lost(course: Course, payers: Parties) -> bytes:
     """What the journal says of a request whose worker died before it could say anything."""
     id = orjson.dumps(course.request_id)
-    key_id, team_id, alias = payers.key_id, payers.team_id, payers.key_alias
-    rest = _rest_of_lost(key_id, team_id, alias, course.chat["model"], course.end_user, course.tags)
+    rest = _rest_of_lost(
+        payers.key_id, payers.team_id, payers.key_alias, course.chat["model"], course.end_user, course.tags
+    )
     return b'{"request_id":' + id + rest
 
 

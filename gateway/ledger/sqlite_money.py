@@ -31,7 +31,6 @@ LATER_MS = 60_000  # until a lost hold that cannot be settled is looked at again
 SMALL = 2**40  # nano-USD
 SWEEP = 1000  # marks of settled requests that one reap may let go
 
-
 HOLD = (
     "INSERT INTO holds (request_id, nanousd, counters, meters, tokens, line, deadline_ms)"
     " SELECT ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM settled WHERE request_id = ?)"

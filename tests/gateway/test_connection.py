@@ -336,10 +336,14 @@ def test_an_idle_connection_is_cut_in_the_end_and_a_busy_one_is_not(monkeypatch:
     asyncio.run(work())
 
 
-def flowing(pool: Pool, take: Callable[[bytes], bool]) -> "asyncio.Future[bool]":
+async def flowing(connection: Connection, take: Callable[[bytes], bool]) -> "asyncio.Future[bool]":
     """An exchange whose head has come, and whose body flows from here on."""
-    pool.connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    return pool.connection.flowing(take, PATIENCE_S)
+    asking = asyncio.ensure_future(connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+    await asyncio.sleep(0)
+    connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    waiter = connection.flowing(take, PATIENCE_S)
+    await asking
+    return waiter
 
 
 def test_what_comes_in_one_tick_is_handed_on_as_one_piece_when_all_is_read() -> None:
@@ -350,10 +354,7 @@ def test_what_comes_in_one_tick_is_handed_on_as_one_piece_when_all_is_read() -> 
             taken.append(piece)
             return True
 
-        asking = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
-        await asyncio.sleep(0)
-        waiter = flowing(pool, take)
-        await asking
+        waiter = await flowing(pool.connection, take)
         pool.connection.data_received(b"3\r\none\r\n")
         pool.connection.data_received(b"3\r\ntwo\r\n")
         at_once = [*taken]
@@ -367,10 +368,7 @@ def test_what_comes_in_one_tick_is_handed_on_as_one_piece_when_all_is_read() -> 
 def test_what_is_kept_for_the_tick_counts_as_come_where_the_exchange_ends_before() -> None:
     async def main() -> tuple[bytes, ...]:
         pool = Pool()
-        asking = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
-        await asyncio.sleep(0)
-        waiter = flowing(pool, lambda _: True)
-        await asking
+        waiter = await flowing(pool.connection, lambda _: True)
         pool.connection.data_received(b"3\r\none\r\n")
         waiter.cancel()  # as where the client hangs up
         pool.connection.dammed()
@@ -412,16 +410,12 @@ class Streaming:
     async def begun(self, at: int) -> Connection:
         connection = Connection(self._pool)
         connection.connection_made(Wire())
-        asking = asyncio.ensure_future(connection.exchange(b"", b"", PATIENCE_S, lambda: None))
-        await asyncio.sleep(0)
-        connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
 
         def take(piece: bytes) -> bool:
             self.taken.append((at, piece))
             return True
 
-        self._waiters.append(connection.flowing(take, PATIENCE_S))
-        await asking
+        self._waiters.append(await flowing(connection, take))
         return connection
 
     def end(self) -> None:
@@ -500,16 +494,13 @@ def test_the_end_of_a_stream_that_waits_for_its_turn_has_come_where_the_client_l
 def test_pieces_that_come_one_by_one_are_handed_on_at_once_until_they_come_together_again() -> None:
     async def main() -> list[int]:
         pool, waiting = Pool(), list[int]()
-        asking = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
-        await asyncio.sleep(0)
         taken: list[bytes] = []
 
         def take(piece: bytes) -> bool:
             taken.append(piece)
             return True
 
-        waiter = flowing(pool, take)
-        await asking
+        waiter = await flowing(pool.connection, take)
         for _ in range(APART + 2):
             pool.connection.data_received(b"1\r\nx\r\n")
             waiting.append(1 - len(taken))
