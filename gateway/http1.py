@@ -52,7 +52,7 @@ class Connection(HttpToolsProtocol):
     )
     cycle: Exchange  # whose body comes, or came last
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Its first request has as much time to come as any other."""
         super().connection_made(transport)
         self._running: Exchange | None = None  # that is being answered
@@ -134,7 +134,7 @@ class Connection(HttpToolsProtocol):
             return False
         headers = headers.copy()
         headers[place] = b"content-length", length
-        self.scope = {**scope, "headers": headers, "state": self.app_state.copy()}  # type: ignore[typeddict-item]
+        self.scope = {**scope, "headers": headers, "state": self.app_state.copy()}  # type: ignore[typeddict-item]  # a copy of one
         self._idle_until, self._dry_bytes, self._unlike, self._left = 0.0, 0, 0, left
         self.cycle = exchange = Exchange(self, self.scope, {**fields, b"content-length": length}, memo, True, False)
         if body:

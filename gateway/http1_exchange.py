@@ -53,7 +53,7 @@ class Exchange(RequestResponseCycle):
         self._waiter: asyncio.Future[None] | None = None
         self._gone: Callable[[], None] | None = None
 
-    async def run_asgi(self, app: ASGIApp) -> None:  # type: ignore[override]
+    async def run_asgi(self, app: ASGIApp) -> None:  # type: ignore[override]  # Starlette's name for it
         """The application over this request; whatever it does, the caller gets an answer or the end of one."""
         try:
             await app(self.scope, self.receive, self.send)  # type: ignore[arg-type]  # Starlette's name for it
@@ -97,7 +97,7 @@ class Exchange(RequestResponseCycle):
             self._waiter.set_result(None)
 
     @property
-    def message_event(self) -> "Exchange":  # type: ignore[override]
+    def message_event(self) -> "Exchange":  # type: ignore[override]  # an attribute there
         """As much of an asyncio.Event as uvicorn uses."""
         return self
 
@@ -120,7 +120,7 @@ class Exchange(RequestResponseCycle):
         """Whoever asked `when_gone` has ended."""
         self._gone = None
 
-    async def receive(self) -> Message:  # type: ignore[override]
+    async def receive(self) -> Message:  # type: ignore[override]  # Starlette's name for it
         """As ASGI has it."""
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

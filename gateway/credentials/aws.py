@@ -54,8 +54,8 @@ class AwsCredentials:
             await self._renewal.close()
 
     def _signature(self, keys: Keys, sent: UpstreamRequest) -> dict[str, str]:
-        from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
-        from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+        from botocore.auth import SigV4Auth  # type: ignore[import-untyped]  # botocore has no types
+        from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]  # botocore has no types
 
         request = AWSRequest("POST", sent.url, headers=dict(sent.headers), data=sent.body)
         SigV4Auth(keys.frozen, SIGNING_NAME, self._region).add_auth(request)
@@ -64,8 +64,8 @@ class AwsCredentials:
     def _found(self) -> Keys:
         """The credentials that botocore's chain finds, and their values, renewed where that is due. Blocks."""
         try:
-            from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-            from botocore.session import Session  # type: ignore[import-untyped]
+            from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # botocore has no types
+            from botocore.session import Session  # type: ignore[import-untyped]  # botocore has no types
         except ImportError as error:
             why = f"needs `pip install 'headgate[bedrock]'`, or an `api_key` ({BEARER})"
             raise self._lack(why) from error

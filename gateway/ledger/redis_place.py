@@ -64,7 +64,7 @@ _NO_MORE = object()
 
 def packed(words: Sequence[Argument]) -> bytes:
     """`words` as they stand in a command. redis-py packs in Python, at twenty times the cost."""
-    command: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]
+    command: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # any number of words
     return command.partition(b"\r\n")[2]  # behind their number
 
 

@@ -53,7 +53,7 @@ def order_of(model: str) -> Order:
     if found is None:
         raise ValueError(f"{model!r} is no order")
     host, tokens, pace_ms, wait_ms, fault, at, tag = found.groups()
-    return Order(tag, host, int(tokens), int(pace_ms), int(wait_ms), fault, int(at))  # type: ignore[arg-type]
+    return Order(tag, host, int(tokens), int(pace_ms), int(wait_ms), fault, int(at))  # type: ignore[arg-type]  # as `model` wrote them
 
 
 @dataclass

@@ -112,7 +112,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         case "/flood":
             await begin()
             with suppress(Exception):
-                while exchange_of(send).disconnected is False:  # type: ignore[union-attr]
+                while exchange_of(send).disconnected is False:  # type: ignore[union-attr]  # there is one
                     await say(PIECE, more=True)
             HUNG_UP.set()
         case "/seen":
@@ -120,7 +120,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await begin(content_length=str(len(seen)))
             await say(seen)
         case "/headers":
-            seen = repr([scope["headers"], exchange_of(send).fields]).encode()  # type: ignore[union-attr]
+            seen = repr([scope["headers"], exchange_of(send).fields]).encode()  # type: ignore[union-attr]  # there is one
             await begin(content_length=str(len(seen)))
             await say(seen)
         case "/scope":

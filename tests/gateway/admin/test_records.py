@@ -254,7 +254,7 @@ def test_changes_at_the_same_time_are_all_kept(desk: Desk) -> None:
             await faster(raced[0])
         await faster(record)
 
-    desk.store.replace = overtaken  # type: ignore[method-assign]
+    desk.store.replace = overtaken  # type: ignore[method-assign]  # somebody is faster
     changed = desk.change(made, max_budget=3)
     assert raced
     assert (changed["key_alias"], changed["max_budget"], changed["models"]) == ("first", "3", ["demo"])
@@ -328,6 +328,6 @@ def test_the_organisation_is_made_once_when_two_are_first(desk: Desk) -> None:
         await faster(record.model_copy(update={"metadata": {"by": "first"}}), digest)
         await faster(record, digest)
 
-    desk.store.create = overtaken  # type: ignore[method-assign]
+    desk.store.create = overtaken  # type: ignore[method-assign]  # somebody is faster
     made = desk.ask("PATCH", "/admin/organization", {"rpm_limit": 1}).json()
     assert (made["rpm_limit"], made["metadata"]) == (1, {"by": "first"})

@@ -20,7 +20,7 @@ def test_a_bill_is_read_back_without_its_counters_and_tokens() -> None:
 
 def test_a_line_has_every_field_with_its_own_value() -> None:
     names = [field.name for field in fields(Bill)]
-    made = Bill(*(0 if name == "cost_nanousd" else name for name in names))  # type: ignore[arg-type]
+    made = Bill(*(0 if name == "cost_nanousd" else name for name in names))  # type: ignore[arg-type]  # names as values
     written = orjson.loads(journal.line(made))
     assert written == {name: getattr(made, name) for name in names if name not in ("counters", "tokens")}
 
