@@ -47,16 +47,12 @@ def compared(
     other: tuple[Gateway, Work],
     pairs: int,
     folder: Path,
-    warm: int = 1,
     stores: bool = False,
 ) -> Compared:
     """`one` between runs of `other`: other, one, other, one, … other; each beside the mean of its neighbours.
 
-    `warm` runs of each come first and are thrown away. `stores`: with the stores' servers counted in.
+    `stores`: with the stores' servers counted in.
     """
-    for _ in range(warm):
-        cost(*other, folder)
-        cost(*one, folder)
     ones: list[Cost] = []
     others = [cost(*other, folder)]
     for _ in range(pairs):

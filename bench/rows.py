@@ -6,8 +6,9 @@ from statistics import mean, median
 from typing import Any
 
 from bench.answers import Dialect
-from bench.compared import Compared, compared
+from bench.compared import Compared, compared, cost
 from bench.gateways import Gateway, headgate
+from bench.load import Work
 from bench.peers import STARTED, installed
 from bench.stand import Stand
 
@@ -94,10 +95,21 @@ def _pairs(stand: Stand, streamed: bool) -> int:
     return stand.scale.stream_pairs if streamed else stand.scale.pairs
 
 
+def _compare(
+    stand: Stand, one: tuple[Gateway, Work], other: tuple[Gateway, Work], pairs: int, warm: int = 1, **how: Any
+) -> Compared:
+    """Of what either of them does for the first time, `warm` runs are thrown away."""
+    for gateway, work in (other, one):
+        if (gateway.name, work) not in stand.warmed:
+            stand.warmed.add((gateway.name, work))
+            for _ in range(warm):
+                cost(gateway, work, stand.folder)
+    return compared(one, other, pairs, stand.folder, **how)
+
+
 def _beside_nginx(stand: Stand, work: str, dialect: Dialect, streamed: bool, how: dict[str, Any], **row: Any) -> Row:
     ours, plain = (gateway.work(dialect, streamed, **how) for gateway in (stand.headgate, stand.nginx))
-    pairs = _pairs(stand, streamed)
-    found = compared((stand.headgate, ours), (stand.nginx, plain), pairs, stand.folder)
+    found = _compare(stand, (stand.headgate, ours), (stand.nginx, plain), _pairs(stand, streamed))
     return _compared(work, "× nginx", found, stand.headgate.name, "nginx", **row)
 
 
@@ -129,16 +141,16 @@ def streams(stand: Stand) -> Iterator[Row]:
 
 def embedded(stand: Stand) -> Iterator[Row]:
     """CPU with the embedded store, beside the same with Redis, whose server's own CPU is counted in."""
-    with headgate(stand.upstream, stand.folder, None) as small:
-        small = replace(small, name="embedded")
-        works: dict[str, tuple[bool, dict[str, Any]]] = {
-            f"unary, {many} at once": (False, _whole(many, stand.scale.seconds)) for many in (16, 64)
-        }
-        works["stream of 64 paced events, 64 at once"] = (True, _streams(stand))
-        for name, (streamed, how) in works.items():
-            one, other = ((each, each.work("openai", streamed, **how)) for each in (small, stand.headgate))
-            found = compared(one, other, _pairs(stand, streamed), stand.folder, stores=True)
-            yield _compared(f"the embedded store: {name}", "× Redis", found, "embedded", "headgate", at_most=1.3)
+    small = stand.other("embedded", lambda: headgate(stand.upstream, stand.folder, None))
+    small = replace(small, name="embedded")
+    works: dict[str, tuple[bool, dict[str, Any]]] = {
+        f"unary, {many} at once": (False, _whole(many, stand.scale.seconds)) for many in (16, 64)
+    }
+    works["stream of 64 paced events, 64 at once"] = (True, _streams(stand))
+    for name, (streamed, how) in works.items():
+        one, other = ((each, each.work("openai", streamed, **how)) for each in (small, stand.headgate))
+        found = _compare(stand, one, other, _pairs(stand, streamed), stores=True)
+        yield _compared(f"the embedded store: {name}", "× Redis", found, "embedded", "headgate", at_most=1.3)
 
 
 AT_LEAST = {"litellm": (80.0, 30.0), "portkey": (8.0, 4.0), "sglang": (1.0, 1.0)}  # × our CPU: whole, streamed
@@ -154,17 +166,17 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
                 note = "not installed here: scripts/bench peers"
                 yield Row(f"beside {name}", (), "× headgate", at_least=at_least, note=note)
             return
-        with STARTED[name](stand.upstream, stand.folder) as other:
-            for streamed, how in ((False, _whole(16, stand.scale.peer_seconds)), (True, _streams(stand))):
-                yield _beside_peer(stand, other, streamed, how)
+        other = stand.other(name, lambda: STARTED[name](stand.upstream, stand.folder))
+        for streamed, how in ((False, _whole(16, stand.scale.peer_seconds)), (True, _streams(stand))):
+            yield _beside_peer(stand, other, streamed, how)
 
     return rows
 
 
 def _beside_peer(stand: Stand, other: Gateway, streamed: bool, how: dict[str, Any]) -> Row:
     theirs, ours = (gateway.work("openai", streamed, **how) for gateway in (other, stand.headgate))
-    warm = 1 if streamed else WARM
-    found = compared((other, theirs), (stand.headgate, ours), stand.scale.peer_pairs, stand.folder, warm)
+    pairs, warm = (stand.scale.stream_pairs, 1) if streamed else (stand.scale.peer_pairs, WARM)
+    found = _compare(stand, (other, theirs), (stand.headgate, ours), pairs, warm)
     return _compared(
         f"beside {other.name} {other.version}: {'stream of 64 paced events, 64' if streamed else 'unary, 16'} at once",
         "× headgate",

@@ -1,12 +1,13 @@
 """What runs for the whole time of a bench, and how long each measurement may take."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gateways import Gateway, Upstream, headgate, nginx, nginx_program, redis_server, upstream
+from bench.load import Work
 from bench.peers import install_nginx
 from bench.processes import allow_many_files, free_port
 
@@ -21,7 +22,7 @@ class Scale:
     stream_pairs: int
     streams: int  # of a run of streams
     translated_in_step: bool  # whether translated streams are measured in step too
-    peer_pairs: int
+    peer_pairs: int  # of whole answers beside a peer
     peer_seconds: float  # longer: LiteLLM gives a hundred answers in one, and each of its looks for garbage shows
     starts: int
     first_token_events: int  # of the 512 open streams: at 20 ms each, so many seconds that new ones must come
@@ -29,17 +30,17 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=3,
-    pairs=14,
+    rounds=8,
+    pairs=6,
     seconds=0.3,
-    stream_pairs=5,
+    stream_pairs=2,
     streams=64,
     translated_in_step=True,
-    peer_pairs=5,
+    peer_pairs=4,
     peer_seconds=1.0,
-    starts=3,
+    starts=1,
     first_token_events=512,
-    first_token_s=12.0,
+    first_token_s=6.0,
 )
 QUICK = Scale(
     rounds=1,
@@ -66,6 +67,15 @@ class Stand:
     headgate: Gateway
     redis: tuple[str, int]
     scale: Scale
+    _kept: ExitStack
+    _others: dict[str, Gateway] = field(default_factory=dict)
+    warmed: set[tuple[str, Work]] = field(default_factory=set)  # who has done what before: it is not cold
+
+    def other(self, name: str, started: Callable[[], AbstractContextManager[Gateway]]) -> Gateway:
+        """Another gateway, started when it is first asked for and kept until the end."""
+        if name not in self._others:
+            self._others[name] = self._kept.enter_context(started())
+        return self._others[name]
 
 
 @dataclass(frozen=True)
@@ -87,5 +97,6 @@ def stand(scale: Scale, given: Given | None) -> Iterator[Stand]:
         redis_server(folder) as redis,
         nginx(there, folder, program) as plain,
         nullcontext(given.gateway) if given else headgate(there, folder, redis) as ours,
+        ExitStack() as others,
     ):
-        yield Stand(folder, there, plain, ours, redis, scale)
+        yield Stand(folder, there, plain, ours, redis, scale, others)

@@ -23,7 +23,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def stand() -> Stand:
     gateway, nobody = Gateway("g", "", 1, 1), cast(Any, None)
-    return Stand(Path(), Upstream(1, 1, Path()), nobody, gateway, nobody, QUICK)
+    return Stand(Path(), Upstream(1, 1, Path()), nobody, gateway, nobody, QUICK, nobody)
 
 
 def test_growth_is_counted_after_the_first_fifty_thousand(sizes: list[int]) -> None:
