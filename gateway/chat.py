@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import ceilings, explain, telemetry
 from gateway.attempts import Course, first_answer, masked
 from gateway.billing import bill, completion_tokens, observed
-from gateway.client import Client, feature_list, read_body
+from gateway.client import CODING, Client, check_coding, feature_list, read_body
 from gateway.funds import Funds
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, interruptible
@@ -97,6 +97,8 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     body = None if exchange is None else exchange.whole_body()
     if body is None or len(body) > settings.max_body_bytes:
         body = await read_body(headers, receive, settings.max_body_bytes)
+    if CODING in headers:
+        check_coding(headers)
     chat = chat_request.parse(body)
     try:
         _check_model(holder, chat["model"])

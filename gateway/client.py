@@ -19,6 +19,7 @@ STREAM_HEADERS = {
     "x-accel-buffering": "no",  # nginx would hold small events back
 }
 MAX_RETRY_AFTER_S = 2 * 86_400  # a limit a day may take a little over one
+CODING = b"content-encoding"
 JSON = {"content-type": "application/json"}
 _WHOLE, _STREAM = tuple(JSON.items()), tuple(STREAM_HEADERS.items())
 
@@ -130,6 +131,14 @@ async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int)
         if not message.get("more_body"):
             return b"".join([*pieces, piece]) if pieces else piece
         pieces.append(piece)
+
+
+def check_coding(fields: Mapping[bytes, bytes]) -> None:
+    """Raises LLMError where the request's body is compressed (RFC 9110, section 15.5.16)."""
+    coding = fields[CODING].decode("latin-1").strip().lower()
+    if coding not in ("", "identity"):
+        message = f"The request's body has the content-encoding {coding[:40]!r}: it is taken only as it is"
+        raise LLMError("invalid_request", message, status=415, headers={"accept-encoding": "identity"})
 
 
 def _too_large(limit: int) -> LLMError:

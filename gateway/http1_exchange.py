@@ -12,11 +12,14 @@ from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from translators.errors import LLMError
+
 if TYPE_CHECKING:
     from gateway.http1 import Connection
 
 BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 SIZES = tuple(b"%x\r\n" % size for size in range(1024))  # how chunks begin: most events are no larger
+STALLED_S = 60.0  # between two pieces of a request's body, as nginx's client_body_timeout
 GONE: Message = {"type": "http.disconnect"}
 
 
@@ -121,7 +124,7 @@ class Exchange(RequestResponseCycle):
         self._gone = None
 
     async def receive(self) -> Message:  # type: ignore[override]  # Starlette's name for it
-        """As ASGI has it."""
+        """As ASGI has it. Raises LLMError where the rest of the body does not come."""
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
@@ -129,12 +132,22 @@ class Exchange(RequestResponseCycle):
             self.flow.resume_reading()
             if not self._rung:
                 self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
+                await (self._piece(self._waiter) if self.more_body else self._waiter)
             self._rung = False
         if self.disconnected or self.response_complete:
             return GONE
         body, self._pieces, self._size = b"".join(self._pieces), [], 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def _piece(self, waiter: "asyncio.Future[None]") -> None:
+        """Until more of the body is there."""
+        try:
+            async with asyncio.timeout(STALLED_S):
+                await waiter
+        except TimeoutError:
+            self.keep_alive = False
+            message = f"The rest of the request's body did not come within {STALLED_S:g} s"
+            raise LLMError("invalid_request", message, code="request_timeout", status=408) from None
 
     def whole_body(self) -> bytes | None:
         """The request's body where all of it is there and none was read, without a question; else None."""

@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway import http1_exchange
+from tests.gateway.caller import Client
 from tests.gateway.test_chat import HELLO, PRICES, ROUTES, STREAM
 from tests.redis_server import own_server
 from tests.replay import SILENCE, Upstream
-from tests.running import Running, in_thread
+from tests.running import ADMIN_KEY, Running, in_thread
 
 
 @pytest.fixture
@@ -29,6 +31,21 @@ def test_what_is_not_served_is_said_in_the_one_shape(gateway: Running, method: s
     answer = httpx.request(method, gateway.url + path)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/admin/keys"])
+def test_a_body_whose_rest_does_not_come_is_not_waited_for(
+    gateway: Running, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1_exchange, "STALLED_S", 0.1)
+    token = gateway.new_key() if path.startswith("/v1") else ADMIN_KEY
+    caller = Client(int(gateway.url.rpartition(":")[2]))
+    caller.send(f"POST {path}", authorization=f"Bearer {token}", content_length="100")
+    caller.socket.sendall(b'{"model"')
+    status, body = caller.whole()
+    assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
+    assert caller.ended()
+    caller.hang_up()
 
 
 def test_without_its_store_only_what_nothing_bounds_is_served_and_billed_when_it_is_back(

@@ -1,5 +1,6 @@
 """One request against a running gateway: what a client sees and what is billed, when things go well and when not."""
 
+import gzip
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -116,6 +117,15 @@ def test_a_bad_request_gets_one_clear_error_and_costs_nothing(gateway: Running, 
     assert gateway.admin("GET", "usage")["spend_usd"] == gateway.admin("GET", "usage")["held_usd"] == "0"
     upstream.answer(json_reply(200, ANSWER))
     assert gateway.chat(gateway.new_key(), HELLO).status_code == 200
+
+
+def test_a_compressed_body_is_refused_for_what_it_is(gateway: Running, upstream: Upstream) -> None:
+    key, packed = gateway.new_key(), gzip.compress(json.dumps(HELLO).encode())
+    answer = gateway.chat(key, packed, **{"content-encoding": "gzip"})
+    assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+    assert "'gzip'" in error_of(answer)["message"]
+    upstream.answer(json_reply(200, ANSWER))
+    assert gateway.chat(key, HELLO, **{"content-encoding": "identity"}).status_code == 200
 
 
 def test_a_bad_key_gets_a_401_and_a_model_out_of_reach_a_403(gateway: Running, upstream: Upstream) -> None:
