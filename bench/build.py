@@ -17,9 +17,14 @@ def built(name: str) -> Path:
     source, program = HERE / f"{name}.c", BUILT / name
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
+    BUILT.mkdir(exist_ok=True)
+    compile_c(source, program)
+    return program
+
+
+def compile_c(source: Path, program: Path, *how: str) -> None:
+    """Compile one file, with these options too. Raises NoCompiler, CalledProcessError."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise NoCompiler("the bench needs a C compiler: `apt-get install gcc libc6-dev`, or your system's own")
-    BUILT.mkdir(exist_ok=True)
-    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)], check=True)
-    return program
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", *how, "-o", str(program), str(source)], check=True)

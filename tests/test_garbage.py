@@ -18,8 +18,29 @@ import pytest
 from tests.gateway.caller import Client
 from tests.replay import EVENTS, NOTHING, SILENCE, Reply, Upstream, event_reply, json_reply
 from tests.running import Running, configured
-from tests.test_cost import ANSWER, COUNT, FINISH, HELLO, LIMITS, PRICES, ROUTES, SAY
 
+ROUTES = """
+providers: {{openai: {{dialect: openai, base_url: "{url}/v1", api_key: k}}}}
+routes: {{small: openai/small}}
+"""
+PRICES = "models: {small: {input: 2.5, output: 10, source: made, as_of: 2026-11-20}}\n"
+LIMITS = {"max_budget": 1000, "budget_duration": "1mo", "rpm_limit": 10**6, "tpm_limit": 10**9}
+HELLO: dict[str, Any] = {
+    "model": "small",
+    "max_completion_tokens": 400,
+    "messages": [{"role": "system", "content": "Answer."}, {"role": "user", "content": "Hello"}],
+}
+HEAD = {"id": "chatcmpl-1", "created": 1, "model": "small-2026"}
+USAGE = {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50}
+ANSWER = HEAD | {
+    "object": "chat.completion",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+    "usage": USAGE,
+}
+CHUNK = HEAD | {"object": "chat.completion.chunk"}
+SAY = CHUNK | {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi there"}, "finish_reason": None}]}
+FINISH = CHUNK | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+COUNT = CHUNK | {"choices": [], "usage": USAGE}
 TIMES = 5
 BOTH = "both: {targets: [{model: openai/gone}], fallback: [openai/small]}"
 CLOSED = {"connection": "close"}
