@@ -62,7 +62,7 @@ def first_token(stand: Stand) -> Iterator[Row]:
     added = run.first_content_ms["p99"] - direct.first_content_ms["p99"]
     what = f"{OPEN} open paced streams, {rate:.0f} more a second"
     detail = {"through": run.first_content_ms, "direct": direct.first_content_ms}
-    note = f"{cores * 100:.0f} % of a core{TOO_MANY if cores > ALL else ''}"
+    note = f"{cores * 100:.0f} % of a core, when last measured{TOO_MANY if cores > ALL else ''}"
     yield Row(f"added time to first token, p99, {what}", [added], "ms", 5, note=note, detail=detail, why=QUEUED)
     stalled = float(run.widest_gap_ms > STALL_MS)
     silence = {"widest_gap_ms": run.widest_gap_ms, "direct": direct.widest_gap_ms}
