@@ -220,7 +220,12 @@ class Ledger:
             return Granted(hold.nanousd)
         for _ in range(REREADS):
             caps = {each.name: each for each in counters(hold.parties.parties, hold.names, hold.began_s, self.now())}
-            hold.counters = tuple(caps.get(each.name) or replace(each, cap_nanousd=None) for each in hold.counters)
+            scopes = tuple([party.scope for party in hold.parties.parties])
+            # a cap that was taken away is none; that of a team which the key has left stands, and the bill is on it
+            hold.counters = tuple(
+                caps.get(each.name) or (replace(each, cap_nanousd=None) if each.scope.endswith(scopes) else each)
+                for each in hold.counters
+            )
             answer = await self._store.grow(
                 Growth(
                     *(hold.request_id, hold.parties.standings, hold.counters),

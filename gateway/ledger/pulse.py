@@ -153,11 +153,11 @@ def _beat(hold: Hold, now_s: float, lease_s: float) -> Beat | None:
     """A checkpoint where the cost has risen, a mere sign of life where a third of the lease is over."""
     try:
         bill = hold.progress() if hold.progress is not None else None
+        if bill is not None and bill.cost_nanousd > hold.saved_nanousd:
+            return Beat(hold.request_id, bill.cost_nanousd, line(bill))
     except Exception:  # one request that cannot be priced must not keep the others from being renewed
         log.exception("request %s has no checkpoint", hold.request_id)
-        bill = hold.progress = None
-    if bill is not None and bill.cost_nanousd > hold.saved_nanousd:
-        return Beat(hold.request_id, bill.cost_nanousd, line(bill))
+        hold.progress = None
     return Beat(hold.request_id) if now_s - hold.renewed_s > lease_s / 3 else None
 
 

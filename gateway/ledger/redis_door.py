@@ -39,6 +39,7 @@ class Door:
         self._place = place(self.address, key)
         self._tell = tell
         self._idle: list[Line] = []
+        self._age = 0  # how often all lines were given up: one that was busy then must not come back, nor be believed
         self._server: str | None = None  # its run id
         self._greeting = asyncio.Lock()
         self._shut_until: float | None = None  # loop time, while the server is known to be away
@@ -96,8 +97,12 @@ class Door:
         line.since = None
         if line.failed and not isinstance(outcome, Lost) and any(map(_elsewhere, outcome)):
             outcome = line.over = Lost("another server is the one now", again=True)  # its reads are stale
-        self._idle.insert(0 if line.over is None else len(self._idle), line)  # a pipeline meets what is over, and first
         done, of = asked
+        if line.age != self._age:
+            line.abort()
+            done(of, None)
+            return
+        self._idle.insert(0 if line.over is None else len(self._idle), line)  # a pipeline meets what is over, and first
         done(of, None if isinstance(outcome, Lost) else outcome)
 
     async def close(self) -> None:
@@ -126,11 +131,16 @@ class Door:
             if isinstance(error, TimeoutError):
                 raise _silent() from error
             raise
+        if line.age != self._age:
+            await line.close()
+            return await self._sent(commands, wait)
         self._idle.insert(0, line)
         return answers
 
     async def _connected(self) -> Line:
+        age = self._age
         line = await self._place.connect()
+        line.age = age
         try:
             await self._greet(line)
         except BaseException as error:  # the same
@@ -162,6 +172,7 @@ class Door:
             self._server, self.version = about["run_id"], about["redis_version"]
 
     async def _forget(self) -> None:
+        self._age += 1
         idle, self._idle = self._idle, []
         for line in idle:
             await line.close()

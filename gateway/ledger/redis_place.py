@@ -80,6 +80,7 @@ class Line(asyncio.Protocol):
 
     def __init__(self, connection: Connection) -> None:
         self.over: Lost | None = None  # why it is of no more use
+        self.age = 0  # of the door's lines, when this one was made
         self.failed = False  # whether there are failures among the answers to what was last begun
         self.since: float | None = None  # loop time at which what is under way was begun, for who watches
         self.watch: asyncio.TimerHandle | None = None
@@ -159,6 +160,12 @@ class Line(asyncio.Protocol):
         if self._done is not None:
             done, self._done = self._done, None
             done(self, self._of, self.over)
+
+    def abort(self) -> None:
+        """Cut it at once."""
+        if self.watch is not None:
+            self.watch.cancel()
+        self._connection._close()  # type: ignore[no-untyped-call]  # as its `disconnect`, without a wait
 
     async def close(self) -> None:
         if self.watch is not None:

@@ -1,6 +1,7 @@
-"""What a worker tells a server that may have forgotten it: claims, the settles of the last minute, its live holds.
+"""What a worker tells a server that may have forgotten it: claims, the last minute's settles, its live holds.
 
-A server that was restarted with `appendfsync everysec`, or a replica that took its place, may lack the last second.
+A server that was restarted with `appendfsync everysec`, or a replica that took its place, may lack the last second
+before it went, however long it was away: the minute is counted back from the last settle that it took.
 """
 
 import time
@@ -13,6 +14,7 @@ from gateway.ledger.redis_scripts import Call, Keys
 from gateway.ledger.store import Ask, Beat, Bill
 
 TOLD_AGAIN_S = 60.0
+KNOWN_S = 86_400.0  # no settle is told after so long: seven days on, the store would take it for another
 MOST = 10_000  # settles; some tens of megabytes
 
 
@@ -51,6 +53,6 @@ class Recent:
 
     def calls(self) -> Sequence[Call]:
         """All of it, first what is settled; each changes nothing where the server knows of it."""
-        since = time.monotonic() - TOLD_AGAIN_S
+        since = time.monotonic() - KNOWN_S  # what is older than a minute, `settled` has taken out
         again = [calls.settle(self._root, bill) for at, bill in self._settled if at >= since]
         return again + [calls.restore(self._root, known, known.ask.lease_s) for known in self._live.values()]

@@ -335,14 +335,7 @@ def _worked_out(price: Price, asked_tier: str, special: frozenset[str], step: in
     except Unpriced:
         asked = ""  # an unheard-of tier: the provider refuses it, or answers at its plain one
     regions = {price.place("")} if price.region else {"", *price.regions}
-    sheets = [
-        price.sheet(tier or "default", region or "global", size, hour, context)
-        for tier in {"", asked}
-        for region in regions
-        for size in range(step + 1)
-        for hour in (range(len(price.week)) if price.week else (ALWAYS,))
-        for context in {"", *price.contexts}
-    ]
+    sheets = _every_sheet(price, {"", asked}, regions, step)
     return Peak(
         _dearest(price, sheets, _INPUT_SIDE, special & _SPECIAL_INPUT, "input"),
         _dearest(price, sheets, _OUTPUT_SIDE, special & _SPECIAL_OUTPUT, "output"),
@@ -351,6 +344,18 @@ def _worked_out(price: Price, asked_tier: str, special: frozenset[str], step: in
         max(sheet[_GROUNDED] or 0 for sheet in sheets),
         _dearest_fee(sheet[_AT["map_search"]] for sheet in sheets),
     )
+
+
+def _every_sheet(price: Price, tiers: Iterable[str], regions: Iterable[str], step: int) -> list[Sheet]:
+    """The rates of these tiers and regions ("": the plain ones), of sizes up to `step`, of any hour and context."""
+    return [
+        price.sheet(tier or "default", region or "global", size, hour, context)
+        for tier in tiers
+        for region in regions
+        for size in range(step + 1)
+        for hour in (range(len(price.week)) if price.week else (ALWAYS,))
+        for context in {"", *price.contexts}
+    ]
 
 
 def _dearest_fee(fees: Iterable[int | None]) -> int | None:
@@ -409,6 +414,24 @@ def ceiling(price: Price, input_tokens: int, output_tokens: int, at_s: float, ex
     Raises Unpriced.
     """
     return slope(price, input_tokens, at_s, extras).nanousd(output_tokens)
+
+
+def dearest(price: Price, usage: Usage, at_s: float) -> int:
+    """What `usage` comes to, in nano-USD, where a rate that it needs is missing: each token at the dearest that the row
+    has for its side, of any kind, tier, region, size and hour, and fees likewise. Raises Unpriced before the first row.
+    """
+    price = price.at(at_s)
+    sheets = _every_sheet(price, {"", *price.tiers}, {"", *price.regions}, len(price.steps))
+
+    def most(*names: str) -> int:
+        return max(sheet[_AT[name]] or 0 for sheet in sheets for name in names)
+
+    units = usage.prompt_tokens * most(*_INPUT_SIDE, *_SPECIAL_INPUT) + most("request")
+    units += usage.completion_tokens * most(*_OUTPUT_SIDE, *_SPECIAL_OUTPUT)
+    units += usage.citation_tokens * most("citation") + usage.map_searches * most("map_search")
+    if usage.web_searches:
+        units += usage.web_searches * most("web_search") + most("grounded")
+    return -(-units // _UNITS_PER_NANOUSD)
 
 
 def affordable_output(price: Price, amount_nanousd: int, input_tokens: int, at_s: float, extras: Extras = PLAIN) -> int:

@@ -198,6 +198,17 @@ async def test_a_running_hold_grows_until_its_cap_is_reached(desk: Desk) -> None
     assert (held.nanousd, await desk.held()) == (CAP, CAP)
 
 
+async def test_a_hold_grows_by_the_cap_of_a_team_that_its_key_has_left(desk: Desk) -> None:
+    ledger = desk.ledger(0)
+    team = Record(id="team_1", kind="team", budgets=(Budget(max_nanousd=700),))
+    alone = desk.parties(desk.key)
+    both = Parties((*alone.parties, Party("team:team_1", team)), alone.standings)
+    held = await ledger.reserve(Wish("r1", both, names_of("small"), lambda pressed: TIGHT, desk.reread, b"{}"))
+    await desk.change(budgets=())  # and its own cap is taken away
+    assert isinstance(await ledger.grow(held, 200, 200, desk.reread), Refused)
+    assert await ledger.grow(held, 100, 100, desk.reread) == Granted(700, 700)
+
+
 async def test_a_hold_grows_by_the_cap_as_it_is_now_and_not_for_a_key_that_is_gone(desk: Desk) -> None:
     ledger = desk.ledger(0)
     held = await desk.hold(ledger, "r1")

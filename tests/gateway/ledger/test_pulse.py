@@ -9,7 +9,7 @@ import pytest
 
 from gateway.ledger.hold import Ceiling, Hold, Ledger
 from gateway.ledger.pulse import Pulse
-from gateway.ledger.store import Beat, Bill, Promise, Settled, Store, StoreDown
+from gateway.ledger.store import MAX_NANOUSD, Beat, Bill, Promise, Settled, Store, StoreDown
 from tests.gateway.ledger.test_hold import FREE, Desk, bill, desk
 
 __all__ = ["desk"]
@@ -59,6 +59,15 @@ async def test_a_worker_that_was_only_asleep_books_the_difference_once(desk: Des
     assert (await desk.held(), await desk.spent()) == (0, 100)
     entries = await desk.store.journal(0, float("inf"))
     assert [(e.bill["cost_nanousd"], e.bill["adjusts"]) for e in entries] == [(70, False), (30, True)]
+
+
+async def test_a_checkpoint_that_cannot_be_written_keeps_no_other_hold_from_being_renewed(desk: Desk) -> None:
+    ledger, pulse = beating(desk)
+    odd, other = await desk.hold(ledger, "r1", FREE), await desk.hold(ledger, "r2")
+    progress(odd, MAX_NANOUSD + 1)
+    progress(other, 70)
+    await pulse.beat()
+    assert other.saved_nanousd == 70
 
 
 async def test_a_living_worker_keeps_its_holds(desk: Desk) -> None:

@@ -39,6 +39,10 @@ class Actor:
         self._listener = await asyncio.start_server(self._play, "127.0.0.1", self.port)
         self.port = self._listener.sockets[0].getsockname()[1]
 
+    def say(self, answer: str) -> None:
+        """To who joined first."""
+        self._writers[0].write(answer.encode())
+
     async def end(self) -> None:
         if self._listener is not None:
             self._listener.close()
@@ -294,6 +298,24 @@ async def test_a_batch_whose_connection_is_lost_is_for_a_pipeline_which_makes_an
     assert await door.pipeline([("PING",)]) == [b"OK"]
     assert await begun(door) == [b"OK"]
     assert actor.joins == 2
+
+
+async def test_a_server_that_was_given_up_is_not_believed_when_a_busy_connection_to_it_answers(
+    actor: Actor, door: Door
+) -> None:
+    await door.pipeline([("PING",)])
+    actor.answers["PING"] = ""
+    slow = Answers()
+    assert door.begin(PING, 1, slow, "of")
+    await asyncio.sleep(0)
+    actor.hangs_up_on = "GET"
+    assert await door.pipeline([("GET", "a")]) == [b"OK"]  # on a second connection, which is lost, and then a third
+    actor.say("+LATE\r\n")
+    await slow.come.wait()
+    assert slow.said is None
+    assert await begun(door, SET) == [b"OK"]
+    assert door.begin(PING, 1, Answers(), "of")
+    assert not door.begin(SET, 1, Answers(), "of")  # the third is the only one
 
 
 async def test_a_batch_that_is_not_answered_in_time_is_for_a_pipeline_which_gives_the_server_up(

@@ -46,14 +46,18 @@ def test_a_hold_that_is_gone_is_not_told_again() -> None:
     assert told(recent) == []
 
 
-def test_only_the_last_minutes_bills_are_told_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bills_of_the_minute_before_the_last_one_are_told_and_not_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [1000.0]
     monkeypatch.setattr("gateway.ledger.redis_recent.time.monotonic", lambda: now[0])
     recent = Recent(ROOT)
     for at in range(redis_recent.MOST + 2):
         recent.settled(bill(f"r{at}", 1, cap(None)))
     assert len(told(recent)) == redis_recent.MOST
-    now[0] += redis_recent.TOLD_AGAIN_S + 1
-    assert told(recent) == []
+    now[0] += redis_recent.TOLD_AGAIN_S + 1  # for so long the server was away
+    assert len(told(recent)) == redis_recent.MOST
     recent.settled(bill("late", 1, cap(None)))
     assert told(recent) == [("settle", "late")]
+    now[0] += redis_recent.KNOWN_S + 1
+    assert told(recent) == []
