@@ -7,10 +7,10 @@ a cancellation.
 """
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -34,6 +34,8 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 SECRET_NAME = re.compile("key|token|secret|auth|cookie", re.IGNORECASE)  # of a header in routes.yaml
 LEAST_SECRET = 8  # characters; a shorter word may stand in a message by chance
+
+log = logging.getLogger("headgate")
 
 
 class Owed(NamedTuple):
@@ -98,9 +100,9 @@ class Course:
         self.lanes: tuple[Course, ...] = ()  # one for each of `n` choices, where each takes a call of its own
         self.past: tuple[Owed, ...] = ()  # of attempts that failed and are billed all the same
 
-    def written(self) -> None:
-        """The request is on its way."""
-        self.on_its_way = True
+    def written(self, it_is: bool = True) -> None:
+        """The request is on its way; or, after all, nobody has taken it."""
+        self.on_its_way = it_is
 
     def begin(self) -> None:
         """Forget the attempt before, which came to nothing; what it costs all the same is in `past`."""
@@ -115,18 +117,28 @@ class Course:
             return
         self.failure, self.failed_target = error, self.target.name if self.target is not None else ""
         forgotten(error)
-        silent = error.kind == "timeout" and self.on_its_way and (self.reply is None or self.accepted)
+        left = error.kind in ("timeout", "unavailable")  # it fell silent, its time was up, or its hold was lost
+        silent = left and self.on_its_way and (self.reply is None or self.accepted)
         cut = error.code == "provider_cut_off" and (self.decoder is None or self.decoder.usage != Usage())
         self.broke_off = self.broke_off or silent or cut
-        self.reported = error.usage
+        self.on_its_way = False
+        if error.usage is not None:
+            self.reported = error.usage
         for lane in self.lanes:  # one of several calls failed, or time is up for all: the others were at work
-            at_work = lane.accepted or (error.kind == "timeout" and lane.on_its_way and lane.failure is None)
-            lane.broke_off = lane.broke_off or (at_work and lane.answer is None)
+            if lane.failure is None and lane.answer is None:
+                lane.broke_off = lane.broke_off or lane.accepted or (left and lane.at_work)
+
+    def faulted(self) -> None:
+        """A fault of ours ended it: whoever had accepted it was at work."""
+        for each in (self, *self.lanes):
+            each.broke_off = each.broke_off or each.accepted
 
     @property
     def at_work(self) -> bool:
-        """Whether a request, or that of any lane, has been written to a provider."""
-        return self.on_its_way or any(lane.on_its_way for lane in self.lanes)
+        """Whether a provider has the request, or that of any lane, and has neither refused it nor failed."""
+        if self.on_its_way and (self.accepted or self.reply is None):
+            return True
+        return any(lane.at_work for lane in self.lanes)
 
     @property
     def owes(self) -> bool:
@@ -158,12 +170,20 @@ class Course:
 
     def _hear_out(self, decoder: Decoder, unread: Sequence[bytes], complete: bool) -> None:
         for piece in unread:
-            with suppress(LLMError):  # of one lane; the others have their say
-                decoder.feed(piece)
-        if complete:
-            with suppress(LLMError):
-                decoder.close()
-                self.ended = True
+            self._heard(decoder.feed, piece)
+        if complete and self._heard(decoder.close):
+            self.ended = True
+
+    def _heard(self, tell: Callable[..., object], *piece: bytes) -> bool:
+        """Whether the decoder could read it. If not, its other lanes have their say, and its bill is written."""
+        try:
+            tell(*piece)
+        except LLMError:
+            return False
+        except Exception:
+            log.exception("request %s: what had come unread of its answer cannot be counted", self.request_id)
+            return False
+        return True
 
 
 def prepare(course: Course) -> None:
@@ -265,7 +285,10 @@ async def _attempts_at_once(
     """
     apart = replace(sent, context=replace(sent.context, include_usage=False))
     ids = choices.request_ids(course.request_id, count)
-    course.lanes = tuple(Course(id, course.began_s, course.chat, (target,)) for id in ids)
+    same = course.began_s, course.chat, (target,)
+    course.lanes = tuple(Course(id, *same, text_alone=course.text_alone) for id in ids)
+    for lane in course.lanes:
+        lane.bytes_per_token = course.bytes_per_token
     begun = time.perf_counter()
     try:
         ended = await asyncio.gather(
@@ -337,8 +360,10 @@ async def _until_content(course: Course, target: Target, reply: Reply, decoder: 
     deadline = time.perf_counter() + patience_s
     while not decoder.started and not course.ended:
         left = deadline - time.perf_counter()
+        if left <= 0:  # it may say nothing for so long with many words
+            return
         try:
-            piece = await reply.next(max(0.001, min(left, target.timeouts.idle_s)))
+            piece = await reply.next(min(left, target.timeouts.idle_s))
         except TimeoutError:
             if left > target.timeouts.idle_s:
                 raise fell_silent(target) from None

@@ -10,9 +10,9 @@ import orjson
 
 from gateway.attempts import Course, Owed
 from gateway.ledger.hold import Hold
-from gateway.ledger.store import Bill
+from gateway.ledger.store import MAX_NANOUSD, Bill
 from gateway.prices.estimate import prompt_estimate
-from gateway.prices.pricing import Price, Unpriced, ceiling, cost, nanousd
+from gateway.prices.pricing import Price, Unpriced, cost, dearest, nanousd
 from translators.choices import summed
 from translators.completion import written_bytes
 from translators.usage import Usage
@@ -49,6 +49,8 @@ def bill(course: Course, hold: Hold, ending: str) -> Bill:
     if course.past:
         due = _together([*course.past, due])
     usage, nanousd, estimated, unpriced, row = due
+    if nanousd > MAX_NANOUSD:  # no answer costs so much: what was told is nonsense
+        nanousd, estimated = MAX_NANOUSD, True
     target, payers, started, first = course.target, hold.parties, course.started, course.first_byte
     return Bill(
         course.request_id,
@@ -100,7 +102,7 @@ def _priced(usage: Usage, price: Price, at_s: float) -> tuple[int, bool]:
     except Unpriced:
         pass
     try:
-        return ceiling(price, usage.prompt_tokens, usage.completion_tokens, at_s), True
+        return dearest(price, usage, at_s), True
     except Unpriced:
         return 0, True
 
@@ -121,7 +123,7 @@ def observed(course: Course, ending: str) -> tuple[Usage, bool]:
         return _filled(course, usage, 0 if counted else _text_bytes(course.answer.body), complete=True)
     if course.reported is not None:
         return _filled(course, course.reported, 0, complete=True)
-    at_work = course.broke_off or (ending in LEFT and course.on_its_way)
+    at_work = course.broke_off or (ending in LEFT and course.at_work)
     if decoder is not None and (decoder.started or at_work or ending == "done"):
         complete = ending == "done" or decoder.done or course.ended  # who left may have left behind its end
         return _filled(course, decoder.usage, decoder.output_bytes, complete=complete)

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import ceilings, explain, telemetry
 from gateway.attempts import Course, first_answer, masked
 from gateway.billing import bill, completion_tokens, observed
-from gateway.client import CODING, Client, check_coding, feature_list, read_body
+from gateway.client import CODING, Client, check_coding, feature_list, read_body, too_large
 from gateway.funds import Funds
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, interruptible
@@ -95,8 +95,10 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     if holder is None:
         holder = await gateway.keys.holder(headers, fresh=dry, memo=memo)  # the reserve looks if it is not fresh
     body = None if exchange is None else exchange.whole_body()
-    if body is None or len(body) > settings.max_body_bytes:
+    if body is None:
         body = await read_body(headers, receive, settings.max_body_bytes)
+    elif len(body) > settings.max_body_bytes:
+        raise too_large(settings.max_body_bytes)
     if CODING in headers:
         check_coding(headers)
     chat = chat_request.parse(body)
@@ -143,7 +145,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     try:
         with interruptible(receive, partial(_linger_s, gateway, course), exchange, gateway.loop) as interruption:
             hold = await funds.take(parties)
-            hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.past else None
+            hold.progress = lambda: bill(course, hold, "lost") if course.at_work or course.owes or course.past else None
             hold.lost = lambda: interruption.now(LLMError("unavailable", LOST))
             total_s = targets[0].total_s
             late = gateway.deadlines.after(total_s, lambda: interruption.now(_too_long(total_s)))
@@ -166,6 +168,9 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         error.headers = {**_headers(course, funds.hold), **error.headers}
         if course.target is not None:
             masked(error, course.target)
+        raise
+    except Exception:
+        course.faulted()
         raise
     finally:
         course.close()

@@ -117,7 +117,7 @@ async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int)
     """The request's body. Raises LLMError("too_large") past `limit` bytes, HungUp when the client goes away."""
     length = fields.get(b"content-length", b"")
     if length.isdigit() and int(length) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -127,7 +127,7 @@ async def read_body(fields: Mapping[bytes, bytes], receive: Receive, limit: int)
         piece = message.get("body", b"")
         size += len(piece)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         if not message.get("more_body"):
             return b"".join([*pieces, piece]) if pieces else piece
         pieces.append(piece)
@@ -141,7 +141,8 @@ def check_coding(fields: Mapping[bytes, bytes]) -> None:
         raise LLMError("invalid_request", message, status=415, headers={"accept-encoding": "identity"})
 
 
-def _too_large(limit: int) -> LLMError:
+def too_large(limit: int) -> LLMError:
+    """The error for a request's body of more bytes than that."""
     return LLMError("too_large", f"The request is larger than the {limit} bytes that are taken here")
 
 

@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
     """One connection; httptools calls the `on_` methods as it parses."""
 
     __slots__ = (  # more names than the 30 that Python 3.11 finds at once among an object's own
-        *("_busy", "_coded", "_deadline", "_end", "_error", "_feed", "_fields", "_flow", "_head_bytes"),
+        *("_busy", "_coded", "_deadline", "_dry_at", "_dry_bytes", "_end", "_error", "_feed", "_fields", "_flow"),
         *("_head_done", "_inflater", "_kept", "_lost", "_midst", "_parser", "_paused", "_pieces", "_place"),
         *("_silence_s", "_tick", "_time", "_timer", "_timer_at", "_transport", "_unread", "_waiter"),
         *("complete", "head", "loop", "on_body", "on_header", "received_bytes", "status", "waiting"),
@@ -127,7 +127,8 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         """For another exchange. What only one that went wrong can have left behind is as it was: it was cut."""
         self._fields.clear()
-        self._head_bytes = self._unread = self.received_bytes = 0  # the last two of the body
+        self._unread = self.received_bytes = 0  # of the body
+        self._dry_bytes = self._dry_at = 0  # that came one after the other and were of no body, and behind how much
         self._head_done = self.complete = self._coded = False
         self._end = -1  # how many of `_pieces` there were when the body ended
 
@@ -137,7 +138,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         return transport is not None and not transport.is_closing() and self.loop.time() < self._deadline
 
-    async def exchange(self, head: bytes, body: bytes, first_byte_s: float, written: Callable[[], None]) -> None:
+    async def exchange(self, head: bytes, body: bytes, first_byte_s: float, written: Callable[[bool], None]) -> None:
         """Send the request and wait for the answer's head. Raises Stale, TimeoutError, LLMError.
 
         Whatever becomes of it, the exchange is over only with `release`.
@@ -151,13 +152,13 @@ class Connection(asyncio.Protocol):
             transport.write(head + body)
         else:
             transport.writelines((head, body))
-        written()
+        written(True)
         begun = self._time()
         while not self._head_done:
             if self._error is not None:
                 raise self._error
             if self._lost:
-                if not self._head_bytes and self._time() - begun < STALE_S:
+                if not self._dry_bytes and self._time() - begun < STALE_S:
                     raise Stale
                 raise _cut_off()
             await self._until(begun + first_byte_s)
@@ -252,6 +253,7 @@ class Connection(asyncio.Protocol):
         elif not self._busy:
             self.abort()
         elif self._waiter is not None and not self._waiter.done():
+            self._flow = None  # what comes before its task is resumed is kept
             self._waiter.set_exception(TimeoutError())
 
     # --- asyncio's side
@@ -290,16 +292,16 @@ class Connection(asyncio.Protocol):
                 self._flow = None
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_exception(error)
+        else:
+            self._dry(len(data))
 
     def read(self, data: bytes) -> None:
         """The long way."""
         if not self._busy:
             self.abort()  # nothing was asked: whatever this is, it is no answer to the next request
             return
-        if not self._head_done:
-            self._head_bytes += len(data)
         pieces, wrong = self._pieces, None
-        before = len(pieces)
+        before, had = len(pieces), self.received_bytes
         try:
             self._feed(data)
         except _WRONG as error:
@@ -309,6 +311,17 @@ class Connection(asyncio.Protocol):
             self._wake()
         else:
             self._fed(before, wrong)
+            if had == self.received_bytes:
+                self._dry(len(data))
+
+    def _dry(self, size: int) -> None:
+        """So much was of a head or a trailer, or what a chunk is called."""
+        if self._dry_at != self.received_bytes:
+            self._dry_at, self._dry_bytes = self.received_bytes, 0
+        self._dry_bytes += size
+        if self._dry_bytes > MAX_HEAD_BYTES and not self.complete:
+            self._fail("The head of the provider's answer, or what stands around its body, is too large")
+            self._wake()
 
     def waited(self) -> bytes:
         """What has waited in the tick, for whoever sees to it now."""
@@ -324,8 +337,6 @@ class Connection(asyncio.Protocol):
         if wrong is not None:
             switched = isinstance(wrong, httptools.HttpParserUpgrade)
             self._fail("The provider tried to switch protocols" if switched else "The provider's answer is not HTTP")
-        elif not self._head_done and self._head_bytes > MAX_HEAD_BYTES:
-            self._fail("The head of the provider's answer is too large")
         self._wake()
 
     def _came(self, before: int) -> None:

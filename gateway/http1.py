@@ -189,6 +189,7 @@ class Connection(HttpToolsProtocol):
         for exchange in (self._running, *self._waiting):
             if exchange is not None and not exchange.response_complete:
                 exchange.hung_up()
+        self._waiting.clear()
 
     def close(self) -> None:
         """As soon as what was written is read."""

@@ -107,6 +107,8 @@ class Exchange(RequestResponseCycle):
     def hung_up(self) -> None:
         """The caller is gone."""
         self.disconnected, self._in_chunks = True, False
+        if self.task is None:  # it was still in line
+            self._connection = None
         self.set()
         if self._gone is not None:
             self._gone()
@@ -132,7 +134,7 @@ class Exchange(RequestResponseCycle):
             self.flow.resume_reading()
             if not self._rung:
                 self._waiter = asyncio.get_running_loop().create_future()
-                await (self._piece(self._waiter) if self.more_body else self._waiter)
+                await (self._piece(self._waiter) if self.more_body and not self.response_started else self._waiter)
             self._rung = False
         if self.disconnected or self.response_complete:
             return GONE
@@ -186,6 +188,8 @@ class Exchange(RequestResponseCycle):
         if body is None and self.scope["http_version"] == "1.0":  # where there are no chunks
             return False
         self.response_started = True
+        if self.waiting_for_100_continue and self.more_body:
+            self.keep_alive = False  # whether its body still comes nobody knows (RFC 9110, section 10.1.1)
         if not self.keep_alive:
             head += b"connection: close\r\n"
         if body is None:
@@ -228,6 +232,8 @@ class Exchange(RequestResponseCycle):
             elif name == b"connection":
                 closes = b"close" in value.lower()
             lines += (name, b": ", value, b"\r\n")
+        if self.waiting_for_100_continue and self.more_body:
+            self.keep_alive = False
         if closes:
             self.keep_alive = False
         elif not self.keep_alive:

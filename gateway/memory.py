@@ -43,8 +43,14 @@ class Memory:
 
     async def remember(self, owner: str, anchor: str, items: Mapping[str, Any]) -> None:
         """Keep `items` for a day. An answer that is paid for is not withheld because this fails."""
-        made = {_place(owner, anchor, name): orjson.dumps(item) for name, item in items.items()}
-        kept = {place: data for place, data in made.items() if len(data) <= MAX_BYTES}
+        kept: dict[str, bytes] = {}
+        for name, item in items.items():
+            try:
+                data = orjson.dumps(item)
+            except orjson.JSONEncodeError:  # nested deeper than 254 levels
+                continue
+            if len(data) <= MAX_BYTES:
+                kept[_place(owner, anchor, name)] = data
         if not kept:
             return
         try:

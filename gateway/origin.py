@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple
 
 from gateway.connection import Connection, Tick
@@ -51,7 +52,8 @@ class Connections:
             if turn.done() and not turn.cancelled():
                 self.leave()  # the place came just as the caller went: pass it on
             else:
-                self._queue.remove(turn)
+                with suppress(ValueError):  # `leave` may have passed it over already
+                    self._queue.remove(turn)
             raise
 
     def leave(self) -> None:

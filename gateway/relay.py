@@ -131,8 +131,9 @@ class _Passage:
 
 async def _run_out(reply: Reply) -> None:
     """Behind the end marker nothing counts, but a connection whose last bytes are read can be used again."""
+    until = time.perf_counter() + RUN_OUT_S
     try:
-        while await reply.next(RUN_OUT_S):
+        while (left_s := until - time.perf_counter()) > 0 and await reply.next(left_s):
             pass
     except (TimeoutError, LLMError):
         pass

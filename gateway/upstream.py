@@ -133,9 +133,10 @@ class Upstream:
         self._begun = lru_cache(maxsize=1024)(self._begin)
 
     async def send(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, written: Callable[[], None]
+        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, written: Callable[[bool], None]
     ) -> Reply:
-        """POST `body`; the reply as soon as its head is there. `written` is called once the request is on its way.
+        """POST `body`; the reply as soon as its head is there. `written` is told once the request is on its way, and
+        with False where that connection turns out to have been gone.
 
         Raises LLMError: "connect" when nobody could be reached, "timeout", "bad_upstream" when the answer is not HTTP.
         """
@@ -151,6 +152,7 @@ class Upstream:
             try:
                 await connection.exchange(head, body, timeouts.first_byte_s, written)
             except Stale:
+                written(False)
                 connection.release()
                 if not kept:
                     message = f"{place.origin.host} closed the connection without an answer"

@@ -179,5 +179,5 @@ def _parsed(data: bytes) -> Any:
         return None
 
 
-def _written() -> None:
+def _written(_: bool) -> None:
     """The pool says when a request is on its way; nothing here depends on it."""

@@ -12,8 +12,8 @@ from gateway.attempts import Course
 from gateway.billing import bill, completion_tokens, observed
 from gateway.ledger.hold import Hold
 from gateway.ledger.parties import Parties, Party
-from gateway.ledger.store import Record
-from gateway.prices.price_list import Row
+from gateway.ledger.store import MAX_NANOUSD, Record
+from gateway.prices.price_list import Row, When
 from gateway.prices.pricing import price
 from gateway.routing import Target
 from gateway.upstream import Timeouts
@@ -135,6 +135,29 @@ def test_a_provider_that_was_at_work_is_paid_for_the_prompt(failure: LLMError, a
     assert (observed(failed, "failed")[0].input_tokens > 0) is at_work
 
 
+def test_a_request_that_is_stopped_since_its_hold_is_lost_is_paid_for_the_prompt() -> None:
+    stopped = course(on_its_way=True)
+    stopped.failed(LLMError("unavailable", "The hold of this request ran out under it"))
+    assert observed(stopped, "lost")[0].input_tokens > 0
+
+
+def test_a_bill_is_never_more_than_can_be_counted() -> None:
+    made = bill(whole(Usage(input_tokens=10**9, output_tokens=10**12)), HOLD, "done")
+    assert (made.cost_nanousd, made.estimated) == (MAX_NANOUSD, True)
+
+
+@pytest.mark.parametrize("ending", ["hung_up", "cancelled", "lost"])
+def test_who_leaves_does_not_pay_an_attempt_that_was_refused(ending: str) -> None:
+    refused = course(on_its_way=True, reply=object())  # whose message was still being read
+    assert observed(refused, ending) == (Usage(), False)
+    failed = course(on_its_way=True, accepted=True)  # with an error in a 200, before any content
+    failed.failed(LLMError("overloaded", "busy"))
+    assert observed(failed, ending) == (Usage(), False)
+    waiting = course(on_its_way=True)
+    both = course(lanes=(failed, waiting))
+    assert bill(both, HOLD, ending).cost_nanousd == bill(waiting, HOLD, ending).cost_nanousd > 0
+
+
 def test_a_count_that_is_missing_or_nothing_is_estimated() -> None:
     for usage in (Usage(), Usage(output_tokens=3), Usage(input_tokens=3)):
         seen, estimated = observed(whole(usage, "some words of an answer"), "done")
@@ -145,5 +168,20 @@ def test_a_rate_that_is_missing_is_never_free() -> None:
     spoken = Usage(input_tokens=100, audio_output_tokens=10)
     made = bill(whole(spoken), HOLD, "done")
     assert made.unpriced and made.cost_nanousd == 100 * 1000 + 10 * 10_000  # at the dearest rates that are known
+    rates = Row(
+        input=Decimal(1),
+        audio_input=Decimal(30),
+        output=Decimal(10),
+        audio_output=Decimal(60),
+        web_search=Decimal("0.01"),
+        when=(When(service_tier="priority", output=Decimal(90)),),
+    )
+    speaks = replace(TARGET, price=price("speaks", rates))
+    for usage, nanousd in (
+        (Usage(input_tokens=100, cache_read_tokens=1, output_tokens=10), 101 * 30_000 + 10 * 90_000),
+        (Usage(input_tokens=100, output_tokens=10, web_searches=2, service_tier="novel"), 23_900_000),
+    ):
+        made = bill(course(accepted=True, answer=Answer(b"{}", usage), target=speaks), HOLD, "done")
+        assert (made.unpriced, made.cost_nanousd) == (True, nanousd)
     unknown = course(accepted=True, answer=Answer(b"{}", spoken), target=replace(TARGET, price=None))
     assert bill(unknown, HOLD, "done").unpriced

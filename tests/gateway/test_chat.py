@@ -16,6 +16,8 @@ from tests import replay
 from tests.gateway.caller import Client
 from tests.replay import Reply, Upstream, event_reply, json_reply
 from tests.running import Running, configured
+from translators import gemini_answer
+from translators.registry import TRANSLATORS
 
 ROUTES = """
 providers:
@@ -378,6 +380,13 @@ def test_behind_done_nothing_matters(gateway: Running, upstream: Upstream) -> No
     assert [entry["ending"] for entry in gateway.entries()] == ["done", "done"]
 
 
+def test_what_goes_on_behind_done_is_not_listened_to(gateway: Running, upstream: Upstream) -> None:
+    upstream.answer(Reply(200, STREAM.headers, (*STREAM.pieces, *[b": more\n\n"] * 1000), pause_s=0.01))
+    answer = gateway.chat(gateway.new_key(), HELLO | {"stream": True})
+    assert answer.content.rstrip().endswith(b"data: [DONE]")
+    upstream.wait_until(lambda: upstream.hung_up == 1)
+
+
 def test_a_provider_s_nonsense_is_neither_a_crash_nor_free(gateway: Running, upstream: Upstream) -> None:
     absurd = ANSWER | {"usage": {"prompt_tokens": 10, "completion_tokens": 10**17}}
     odd = {name: value for name, value in ANSWER.items() if name != "usage"} | {
@@ -388,6 +397,57 @@ def test_a_provider_s_nonsense_is_neither_a_crash_nor_free(gateway: Running, ups
         assert gateway.chat(gateway.new_key(), HELLO).status_code == 200
     assert all(entry["estimated"] and float(entry["cost_usd"]) > 0 for entry in gateway.entries())
     assert gateway.admin("GET", "usage")["held_usd"] == "0"
+
+
+DEPTH = 300  # deeper than what is written, and not than what is read
+SPOKEN = {
+    "candidates": [
+        {"content": {"role": "model", "parts": [{"text": "Hi"}]}, "finishReason": "STOP", "groundingMetadata": "deep"}
+    ],
+    "usageMetadata": {"promptTokenCount": 20, "candidatesTokenCount": 30, "totalTokenCount": 50},
+}
+
+
+def spoken(stream: bool, metadata: str = "{}") -> Reply:
+    """A whole answer of Gemini's, or its only event."""
+    said = json.dumps(SPOKEN).replace('"deep"', metadata).encode()
+    return Reply(200, {}, (b"data: " + said + b"\r\n\r\n",) if stream else (said,))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_cannot_be_written_anew_is_an_error_and_billed_as_it_was_counted(
+    gateway: Running, upstream: Upstream, stream: bool
+) -> None:
+    upstream.answer(spoken(stream, '{"a":' * DEPTH + "1" + "}" * DEPTH))
+    answer = gateway.chat(gateway.new_key(max_budget=1), HELLO | {"model": "flash", "stream": stream})
+    assert b'"bad_provider_answer"' in answer.content and b"[DONE]" not in answer.content
+    assert float(gateway.entry()["cost_usd"]) == float(COST)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_after_a_fault_of_ours_the_provider_is_paid_and_nothing_stays_held(
+    gateway: Running, upstream: Upstream, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gemini_answer.Decoder, "close", fault)
+    monkeypatch.setattr(TRANSLATORS["gemini"], "response", fault)
+    upstream.answer(spoken(stream))
+    answer = gateway.chat(gateway.new_key(max_budget=1), HELLO | {"model": "flash", "stream": stream})
+    assert b'"internal_error"' in answer.content and b"[DONE]" not in answer.content
+    assert float(gateway.entry()["cost_usd"]) > 0
+
+
+def test_a_body_in_chunks_that_is_too_large_is_told_so(gateway: Running) -> None:
+    caller = Client(int(gateway.url.rpartition(":")[2]))
+    size = 5000
+    head = {"authorization": f"Bearer {gateway.new_key()}", "transfer_encoding": "chunked"}
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in head.items()]
+    begin = "\r\n".join(["POST /v1/chat/completions HTTP/1.1", "host: x", *lines, "", f"{size:x}", ""]).encode()
+    caller.socket.sendall(begin + b"x" * size + b"\r\n0\r\n\r\n")
+    assert caller.whole()[0] == 413
+    caller.hang_up()
 
 
 def test_a_connection_is_nobody_s_for_ever(gateway: Running, upstream: Upstream) -> None:

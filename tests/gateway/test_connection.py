@@ -67,7 +67,7 @@ class Pool:
         """The body that one exchange comes to, each piece in a turn of the loop's own. Raises LLMError, Stale."""
         provider = asyncio.ensure_future(self._provide(pieces, closes))
         try:
-            await self.connection.exchange(b"", b"", PATIENCE_S, lambda: None)
+            await self.connection.exchange(b"", b"", PATIENCE_S, lambda _: None)
             return await Reply(self.connection, PATIENCE_S).read(10_000_000)
         finally:
             await provider
@@ -216,6 +216,8 @@ def test_a_damaged_answer_ends_one_way_or_the_other(
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 4000,
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * MAX_HEAD_BYTES,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"x: y\r\n" * MAX_HEAD_BYTES,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;" + b"x" * 2 * MAX_HEAD_BYTES,
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
@@ -267,7 +269,7 @@ def test_no_more_is_read_than_somebody_takes() -> None:
                 pool.connection.data_received(piece)
                 given += len(piece)
 
-        sending = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+        sending = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda _: None))
         await asyncio.sleep(0)
         pool.connection.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
         await sending
@@ -286,7 +288,7 @@ def test_an_unread_answer_that_stopped_the_reading_costs_the_connection() -> Non
 
     async def work() -> None:
         pool = Pool()
-        sending = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+        sending = asyncio.ensure_future(pool.connection.exchange(b"", b"", PATIENCE_S, lambda _: None))
         await asyncio.sleep(0)
         pool.connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body[1:]))
         pool.connection.data_received(body[:1])
@@ -312,7 +314,7 @@ def test_each_wait_has_its_own_time() -> None:
     async def work() -> list[bool]:
         connection = Pool().connection
         with pytest.raises(TimeoutError):
-            await connection.exchange(b"", b"", 0.02, lambda: None)
+            await connection.exchange(b"", b"", 0.02, lambda _: None)
         waits = ((0.03, 0.5), (0.1, 0.2), (0.15, 0.5), (0.1, 0.02), (0.2, 0.5), (0.02, 0.5))
         return [await heard_after(connection, *wait) for wait in waits]
 
@@ -326,7 +328,7 @@ def test_an_idle_connection_is_cut_in_the_end_and_a_busy_one_is_not(monkeypatch:
         idle, busy = Pool(), Pool()
         for pool in (idle, busy):
             assert await pool.told([OK], False) == b"ok"
-        sending = asyncio.ensure_future(busy.connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+        sending = asyncio.ensure_future(busy.connection.exchange(b"", b"", PATIENCE_S, lambda _: None))
         await asyncio.sleep(0.2)
         assert idle.wire.closing and not idle.connection.usable()
         assert not busy.wire.closing
@@ -338,7 +340,7 @@ def test_an_idle_connection_is_cut_in_the_end_and_a_busy_one_is_not(monkeypatch:
 
 async def flowing(connection: Connection, take: Callable[[bytes], bool]) -> "asyncio.Future[bool]":
     """An exchange whose head has come, and whose body flows from here on."""
-    asking = asyncio.ensure_future(connection.exchange(b"", b"", PATIENCE_S, lambda: None))
+    asking = asyncio.ensure_future(connection.exchange(b"", b"", PATIENCE_S, lambda _: None))
     await asyncio.sleep(0)
     connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     waiter = connection.flowing(take, PATIENCE_S)

@@ -59,7 +59,7 @@ async def behind(proxy: Proxy, url: str) -> AsyncIterator[Upstream]:
 
 async def told(pool: Upstream, url: str) -> bytes:
     """The whole answer."""
-    reply = await pool.send(url, {}, b"{}", BRISK, lambda: None)
+    reply = await pool.send(url, {}, b"{}", BRISK, lambda _: None)
     try:
         return await reply.read(1000)
     finally:
@@ -129,7 +129,7 @@ def test_nothing_but_black_holes_ends_in_time(loop: str) -> None:
             with black_hole("127.0.0.2", port), black_hole("127.0.0.3", port):
                 resolve_to("127.0.0.2", "127.0.0.3")
                 hurried = BRISK._replace(connect_s=0.4)
-                await upstream.send(f"http://provider.test:{port}/", {}, b"", hurried, lambda: None)
+                await upstream.send(f"http://provider.test:{port}/", {}, b"", hurried, lambda _: None)
 
     with pytest.raises(LLMError) as caught:
         run(loop, nowhere())
@@ -197,7 +197,7 @@ def test_the_providers_key_and_the_proxys_password_go_to_their_own_alone(
         server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context())
         proxy = Proxy(server.sockets[0].getsockname()[1])
         async with behind(proxy, "us:pass@127.0.0.1") as upstream:
-            reply = await upstream.send("https://provider.test/", {"authorization": "k"}, b"", BRISK, lambda: None)
+            reply = await upstream.send("https://provider.test/", {"authorization": "k"}, b"", BRISK, lambda _: None)
             await reply.read(100)
             reply.close()
         server.close()
@@ -240,7 +240,7 @@ def test_a_proxy_that_says_nothing_is_waited_for_no_longer_than_a_connection(loo
         port = server.sockets[0].getsockname()[1]
         try:
             async with pool(HTTPS_PROXY=f"http://127.0.0.1:{port}") as upstream:
-                await upstream.send("https://provider.test/", {}, b"", BRISK._replace(connect_s=0.2), lambda: None)
+                await upstream.send("https://provider.test/", {}, b"", BRISK._replace(connect_s=0.2), lambda _: None)
         finally:
             server.close()
             await asyncio.sleep(0.05)  # it sees the end of its connection

@@ -41,6 +41,12 @@ def test_a_client_that_waits_to_be_told_is_told_to_go_on(client: Client) -> None
     assert client.whole() == (200, b"ok")
 
 
+def test_a_client_that_was_never_told_to_go_on_is_not_waited_for(client: Client) -> None:
+    client.socket.sendall(b"POST /at-once HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    assert client.head()[1]["connection"] == "close"
+    assert client.file.read() == b"ok"
+
+
 @pytest.mark.parametrize(
     ("line", "headers"), [("GET /closes", {}), ("GET /whole", {"connection": "close"}), ("GET /whole HTTP/1.0", {})]
 )

@@ -56,3 +56,15 @@ def test_memory_is_bounded(store_env: Mapping[str, str]) -> None:
         assert size <= MAX_RECALLED_BYTES and next(iter(found)) == "call_19" and len(found) < 20
 
     with_memory(store_env, act)
+
+
+def test_an_item_too_deep_to_be_written_is_not_kept(store_env: Mapping[str, str]) -> None:
+    deep: object = 1
+    for _ in range(300):
+        deep = {"a": deep}
+
+    async def act(memory: Memory) -> None:
+        await memory.remember("", "q", {"deep": deep, "short": {"data": "x"}})
+        assert (await memory.recall("", {"deep": "q", "short": "q"}))[0] == {"short": {"data": "x"}}
+
+    with_memory(store_env, act)

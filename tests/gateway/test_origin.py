@@ -64,6 +64,20 @@ def test_a_place_that_comes_as_its_caller_goes_is_the_next_ones() -> None:
     asyncio.run(work())
 
 
+def test_who_leaves_as_another_does_is_passed_over() -> None:
+    async def work() -> bool:
+        place = Connections(HERE, 1, Tick())
+        assert place.admitted()
+        waiting = asyncio.ensure_future(place.turn())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        place.leave()  # before it is resumed
+        await asyncio.wait([waiting])
+        return waiting.cancelled() and place.admitted()
+
+    assert asyncio.run(work())
+
+
 def made(place: Connections) -> tuple[Connection, Wire]:
     assert place.admitted()
     connection, wire = Connection(place), Wire()
@@ -75,7 +89,7 @@ def made(place: Connections) -> tuple[Connection, Wire]:
 async def used(connection: Connection, answer: bytes) -> None:
     asyncio.get_running_loop().call_soon(connection.data_received, answer)
     try:
-        await connection.exchange(b"", b"", 5, lambda: None)
+        await connection.exchange(b"", b"", 5, lambda _: None)
     except LLMError:
         pass
     finally:

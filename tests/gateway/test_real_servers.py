@@ -143,7 +143,7 @@ def loop(request: pytest.FixtureRequest) -> str:
 
 
 async def asked(pool: Upstream, url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-    reply = await pool.send(url, headers or {}, body, BRISK, lambda: None)
+    reply = await pool.send(url, headers or {}, body, BRISK, lambda _: None)
     try:
         return reply.status, await reply.read(100_000_000)
     finally:

@@ -54,7 +54,7 @@ async def call(server: Server, times: int) -> list[bytes]:
     found = []
     async with server.running() as pool:
         for _ in range(times):
-            reply = await pool.send(server.url, {}, b"", PATIENT, lambda: None)
+            reply = await pool.send(server.url, {}, b"", PATIENT, lambda _: None)
             found.append(await reply.read(100))
             reply.close()
     return found
@@ -74,7 +74,7 @@ def test_a_certificate_for_another_name_is_refused(tmp_path: Path, monkeypatch: 
     async def misnamed() -> None:
         server = Server(server_context())
         async with server.running() as pool:
-            await pool.send(server.url.replace("localhost", "127.0.0.1"), {}, b"", PATIENT, lambda: None)
+            await pool.send(server.url.replace("localhost", "127.0.0.1"), {}, b"", PATIENT, lambda _: None)
 
     with pytest.raises(LLMError) as caught:
         run("uvloop", misnamed())
@@ -106,7 +106,7 @@ def test_a_server_that_has_forgotten_the_session_is_greeted_anew(
             server = Server(server_context())
             async with server.running():
                 for _ in range(2):
-                    reply = await pool.send(server.url, {}, b"", PATIENT, lambda: None)
+                    reply = await pool.send(server.url, {}, b"", PATIENT, lambda _: None)
                     assert await reply.read(100) == b"ok"
                     reply.close()
             found += [reused for _, _, reused in server.agreed]

@@ -33,7 +33,7 @@ def run(work: Callable[[Upstream], Awaitable[T]], connections: int = 4) -> T:
 
 
 async def whole(pool: Upstream, url: str, body: bytes = b"{}", timeouts: Timeouts = SHORT) -> tuple[int, bytes]:
-    reply = await pool.send(url, {"x-test": "1"}, body, timeouts, lambda: None)
+    reply = await pool.send(url, {"x-test": "1"}, body, timeouts, lambda _: None)
     try:
         return reply.status, await reply.read(1_000_000)
     finally:
@@ -158,7 +158,7 @@ def test_a_slow_reader_stops_the_reading_from_the_provider(upstream: replay.Upst
     upstream.answer(replay.Reply(200, replay.EVENTS, (piece,) * 400))
 
     async def slowly(pool: Upstream) -> tuple[int, int]:
-        reply = await pool.send(upstream.url, {}, b"{}", Timeouts(2, 5, 5), lambda: None)
+        reply = await pool.send(upstream.url, {}, b"{}", Timeouts(2, 5, 5), lambda _: None)
         await asyncio.sleep(0.3)
         first = len(await reply.next())
         rest = len(await reply.read(400 * 65536))
@@ -175,7 +175,7 @@ def test_a_body_flows_without_being_asked_for(upstream: replay.Upstream) -> None
     upstream.handler = lambda _: replay.Reply(200, replay.EVENTS, pieces, pause_s=0.01)
 
     async def flowing(pool: Upstream) -> None:
-        reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda: None)
+        reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda _: None)
         taken: list[bytes] = []
 
         def take(piece: bytes) -> bool:
@@ -207,14 +207,14 @@ def test_what_ends_a_flow_is_raised_where_it_is_waited_for(upstream: replay.Upst
     async def flows(pool: Upstream) -> list[str | None]:
         found: list[str | None] = []
         for take in (refuse, bool, bool):
-            reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda: None)
+            reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda _: None)
             try:
                 await reply.flow(take, 0.15)
             except (LLMError, TimeoutError) as error:
                 found.append(error.code if isinstance(error, LLMError) else "silent")
             finally:
                 reply.close()
-        reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda: None)
+        reply = await pool.send(upstream.url, {}, b"{}", SHORT, lambda _: None)
         waiting = asyncio.ensure_future(reply.flow(bool, 5))
         await asyncio.sleep(0.02)
         waiting.cancel()
@@ -228,7 +228,7 @@ def test_what_ends_a_flow_is_raised_where_it_is_waited_for(upstream: replay.Upst
 
 def test_a_header_cannot_smuggle_another() -> None:
     async def smuggle(pool: Upstream) -> object:
-        return await pool.send("http://127.0.0.1:9/", {"x": "a\r\ny: b"}, b"", SHORT, lambda: None)
+        return await pool.send("http://127.0.0.1:9/", {"x": "a\r\ny: b"}, b"", SHORT, lambda _: None)
 
     with pytest.raises(LLMError):
         run(smuggle)
@@ -264,16 +264,28 @@ def test_it_is_told_when_a_request_is_on_its_way(upstream: replay.Upstream) -> N
     told: list[bool] = []
 
     async def refused(pool: Upstream) -> None:
-        await pool.send(replay.refused_url(), {}, b"", SHORT, lambda: told.append(False))
+        await pool.send(replay.refused_url(), {}, b"", SHORT, told.append)
 
     async def silent(pool: Upstream) -> None:
-        await pool.send(upstream.url, {}, b"", SHORT, lambda: told.append(True))
+        await pool.send(upstream.url, {}, b"", SHORT, told.append)
 
     upstream.answer(replay.SILENCE)
     for call in (refused, silent):
         with pytest.raises(LLMError):
             run(call)
     assert told == [True]
+
+
+def test_it_is_told_when_nobody_took_the_request_after_all(upstream: replay.Upstream) -> None:
+    told: list[bool] = []
+    upstream.answer(HELLO, replay.NOTHING, HELLO)
+
+    async def twice(pool: Upstream) -> None:
+        await whole(pool, upstream.url)
+        (await pool.send(upstream.url, {}, b"", SHORT, told.append)).close()
+
+    run(twice)
+    assert told == [True, False, True]
 
 
 def test_a_provider_who_reads_slowly_costs_no_second_copy_of_the_body() -> None:
@@ -291,7 +303,7 @@ def test_a_provider_who_reads_slowly_costs_no_second_copy_of_the_body() -> None:
         pool = Upstream(1, Proxies({}))
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         tracemalloc.start()
-        call = asyncio.ensure_future(pool.send(url, {}, body, SHORT._replace(first_byte_s=5), lambda: None))
+        call = asyncio.ensure_future(pool.send(url, {}, body, SHORT._replace(first_byte_s=5), lambda _: None))
         await asyncio.sleep(0.2)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -327,7 +339,7 @@ def test_a_reader_who_does_not_read_stops_the_provider(loop: str) -> None:
         server = await asyncio.start_server(flood, "127.0.0.1", 0)
         pool = Upstream(1, Proxies({}))
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        reply = await pool.send(url, {}, b"", SHORT, lambda: None)
+        reply = await pool.send(url, {}, b"", SHORT, lambda _: None)
         await asyncio.sleep(0.3)
         held = sent
         assert len(await reply.read(most)) == most
@@ -344,10 +356,10 @@ def test_a_closed_reply_says_no_more_of_a_connection_that_is_another_ones(upstre
     upstream.answer(HELLO, HELLO.stalled(5))
 
     async def twice(pool: Upstream) -> None:
-        first = await pool.send(upstream.url, {}, b"", SHORT, lambda: None)
+        first = await pool.send(upstream.url, {}, b"", SHORT, lambda _: None)
         await first.read(1000)
         first.close()
-        second = await pool.send(upstream.url, {}, b"", SHORT, lambda: None)
+        second = await pool.send(upstream.url, {}, b"", SHORT, lambda _: None)
         assert first.complete and await first.next() == b"" and first.close() == ()
         assert not second.complete and await second.next()
         second.close()
