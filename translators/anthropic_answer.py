@@ -14,7 +14,7 @@ from translators.anthropic_blocks import FINISH, KEPT, Reply
 from translators.completion import Chunks, choice, completion, rewritten
 from translators.errors import Kind, LLMError, cut_off, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
-from translators.json_values import answer_of, event_of, object_of
+from translators.json_values import answer_of, event_of, object_of, piece_of
 from translators.usage import Usage, count, later
 
 Json = dict[str, Any]
@@ -81,7 +81,7 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     """Anthropic's refusal by its structured type, with its message, request id and Retry-After."""
     lowered = {name.lower(): value for name, value in headers.items()}
     try:
-        parsed = orjson.loads(body)
+        parsed = piece_of(body)
     except orjson.JSONDecodeError:
         parsed = None
     told = parsed[0] if isinstance(parsed, list) and parsed else parsed  # Vertex may wrap its errors in a list
@@ -101,7 +101,8 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
 def _told(body: Json) -> tuple[Kind | None, str | None]:
     """The kind and the message of an error body or an error event."""
     inner = object_of(body, "error")
-    kind, message = KINDS.get(str(inner.get("type"))), inner.get("message")
+    type, message = inner.get("type"), inner.get("message")
+    kind = KINDS.get(type) if isinstance(type, str) else None
     if not isinstance(message, str) or not message:
         return kind, None
     if kind == "invalid_request" and _is_too_long(message):
@@ -134,25 +135,29 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
         raise LLMError("bad_upstream", "The provider's answer is no message")
     native = message.get("stop_reason")
     native = native if isinstance(native, str) else None
-    text = _text_alone(message)
-    if text is not None and native != "pause_turn":
-        made, reason, remember = {"content": text}, FINISH.get(native or "", "stop"), NONE
-    else:
-        made, reason, remember = _read(message, native, context)
     usage = usage_of(object_of(message, "usage"))
-    id = message.get("id")
-    return Answer(
-        completion(
-            id if isinstance(id, str) and id else f"chatcmpl-{request_id}",
-            created,
-            model if isinstance(model := message.get("model"), str) and model else context.model,
-            [choice(made, reason, native)],
+    try:
+        text = _text_alone(message)
+        if text is not None and native != "pause_turn":
+            made, reason, remember = {"content": text}, FINISH.get(native or "", "stop"), NONE
+        else:
+            made, reason, remember = _read(message, native, context)
+        id = message.get("id")
+        return Answer(
+            completion(
+                id if isinstance(id, str) and id else f"chatcmpl-{request_id}",
+                created,
+                model if isinstance(model := message.get("model"), str) and model else context.model,
+                [choice(made, reason, native)],
+                usage,
+                _tier(usage),
+            ),
             usage,
-            _tier(usage),
-        ),
-        usage,
-        remember,
-    )
+            remember,
+        )
+    except LLMError as too_deep:
+        too_deep.usage = usage
+        raise
 
 
 def _text_alone(message: Json) -> str | None:
@@ -315,8 +320,8 @@ class Decoder:
             self.output_bytes += deltas.spoken_bytes(delta)
             if not self.started and "content" not in delta:
                 delta = {"content": None, **delta}
-            self.started = True
             frames.append(self._chunks.delta(delta))
+            self.started = True
 
     def _finish(self, frames: list[bytes]) -> None:
         self.done = True

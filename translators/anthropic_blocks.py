@@ -12,11 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from translators.anthropic_messages import REMEMBERED, THINKING
 from translators.exchange import Context
-from translators.json_values import object_of, objects_of, parsed
+from translators.json_values import object_of, objects_of, parsed, told
 from translators.message import Call, Message
 from translators.reasoning import FORMAT
 
@@ -59,7 +57,7 @@ class _Block:
 
     def whole_json(self) -> str:
         """The input as JSON text: what was streamed, else what the start said ("{}" at least)."""
-        return "".join(self.json) or orjson.dumps(self.start.get("input") or {}).decode()
+        return "".join(self.json) or told(self.start.get("input") or {}).decode()
 
 
 class Reply:

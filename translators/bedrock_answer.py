@@ -14,7 +14,7 @@ from translators.bedrock_blocks import KEPT, Reply
 from translators.completion import Chunks, choice, completion
 from translators.errors import Kind, LLMError, cut_off, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
-from translators.json_values import answer_of, event_of, object_of, objects_of
+from translators.json_values import answer_of, event_of, object_of, objects_of, piece_of
 from translators.usage import Usage, count, later
 
 Json = dict[str, Any]
@@ -136,11 +136,26 @@ def _is_too_long(message: str) -> bool:
 
 
 def _in_stream(message: event_stream.Message) -> LLMError:
-    """An exception frame (`throttlingException`), or a frame of type error."""
-    told = event_of(message.payload)
-    name = message.headers.get(":exception-type") or message.headers.get(":error-code") or ""
-    text = _message(told) or message.headers.get(":error-message") or "The provider broke off with an error"
+    """An exception frame (`throttlingException`), or a frame of type error, which says all of it in its headers.
+
+    Source: botocore 1.44, parsers.py, EventStreamJSONParser.
+    """
+    headers = message.headers
+    name = headers.get(":exception-type") or headers.get(":error-code") or ""
+    text = headers.get(":error-message") or _said(message.payload) or "The provider broke off with an error"
     return LLMError(_kind(name[:1].upper() + name[1:], text, 0) or "bad_upstream", text)
+
+
+def _said(payload: bytes) -> str | None:
+    """The message of an exception; a payload that is no JSON is one itself."""
+    try:
+        told = piece_of(payload)
+    except orjson.JSONDecodeError:
+        return payload[:_MAX_TEXT].decode(errors="replace").strip()
+    return _message(told) if isinstance(told, dict) else None
+
+
+_MAX_TEXT = 500  # bytes of a payload that may be anything
 
 
 # Whole answers.
@@ -148,21 +163,25 @@ def _in_stream(message: event_stream.Message) -> LLMError:
 
 def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
     """A ConverseResponse as a chat completion. Raises LLMError("bad_upstream") for what is none."""
-    told = answer_of(body)
-    message = object_of(object_of(told, "output"), "message") if isinstance(told, dict) else {}
-    if not isinstance(message.get("content"), list):
-        text = _message(told) if isinstance(told, dict) else None
-        raise LLMError("bad_upstream", text or "The provider's answer is no message")
+    read = answer_of(body)
+    told = read if isinstance(read, dict) else {}
     try:
-        return _answer(told, message, context, created, request_id)
-    except orjson.JSONEncodeError:
-        raise LLMError("bad_upstream", _TOO_DEEP) from None
+        return _answer(told, context, created, request_id)
+    except LLMError as failure:
+        _charge(failure, _used(told))
+        raise
 
 
-_TOO_DEEP = "The provider's answer is nested deeper than 254 levels"
+def _charge(failure: LLMError, usage: Usage) -> None:
+    """What was counted is billed, though the answer cannot be told."""
+    if usage.tokens():
+        failure.usage = usage
 
 
-def _answer(told: Json, message: Json, context: Context, created: int, request_id: str) -> Answer:
+def _answer(told: Json, context: Context, created: int, request_id: str) -> Answer:
+    message = object_of(object_of(told, "output"), "message")
+    if not isinstance(message.get("content"), list):
+        raise LLMError("bad_upstream", _message(told) or "The provider's answer is no message")
     reply = Reply(context)
     made: Json = {"content": None}
     for index, block in enumerate(objects_of(message, "content")):
@@ -191,9 +210,10 @@ def _word(value: object) -> str | None:
 class Decoder:
     """Converse's events in, OpenAI's frames out.
 
-    The finish waits for the metadata that follows messageStop (or, recorded once, comes before it), since what they say
-    belongs to the message; a stream that ends without metadata is complete all the same. An error that comes behind
-    content in the same bytes is raised by the next call, so that the content is not lost.
+    The finish waits for the metadata that follows messageStop, since what they say belongs to the message. Recorded
+    once, they come before it: then, or where there are none, the finish waits for the stream's end, and once both have
+    come nothing but further metadata counts. An error that comes behind content in the same bytes is raised by the
+    next call, so that the content is not lost.
     """
 
     def __init__(self, context: Context, created: int, request_id: str) -> None:
@@ -215,18 +235,22 @@ class Decoder:
         if self._failed is not None:
             raise self._failed
         frames: list[bytes] = []
+        if self.done:
+            return frames
         try:
             for message in self._events.feed(data):
                 self._read(message, frames)
-        except (LLMError, orjson.JSONEncodeError) as failure:
-            self._failed = failure if isinstance(failure, LLMError) else LLMError("bad_upstream", _TOO_DEEP)
+                if self.done:
+                    break
+        except LLMError as failure:
+            self._failed = failure
             if not frames:
-                raise self._failed from None
+                raise
         return frames
 
     def close(self) -> list[bytes]:
         """The last frames. Raises LLMError("bad_upstream") where messageStop never came, or within a frame."""
-        if self._failed is None and (self._stop is None or self._events.pending):
+        if self._failed is None and (self._stop is None or (self._metadata is None and self._events.pending)):
             self._failed = cut_off("The provider's stream ended before its message did")
         if self._failed is not None:
             raise self._failed
@@ -236,12 +260,14 @@ class Decoder:
         return frames
 
     def _read(self, message: event_stream.Message, frames: list[bytes]) -> None:
+        kind = message.headers.get(":event-type")
+        if self._stop is not None and self._metadata is not None and kind != "metadata":
+            return
         if message.headers.get(":message-type") in ("exception", "error"):
             raise _in_stream(message)
-        event = event_of(message.payload)
-        match message.headers.get(":event-type"), event:
-            case _ if self.done:
-                pass
+        if kind not in _KNOWN:
+            return
+        match kind, (event := event_of(message.payload)):
             case "contentBlockStart", {"contentBlockIndex": int(index), "start": dict(start)}:
                 self._hand_out(self._reply.start(index, start), frames)
             case "contentBlockDelta", {"contentBlockIndex": int(index), "delta": dict(delta)}:
@@ -255,8 +281,8 @@ class Decoder:
                 usage = later(object_of(before, "usage"), object_of(event, "usage"))
                 self._metadata = {**before, **event, "usage": usage}
                 self.usage = _used(self._metadata)
-        if self._stop is not None and self._metadata is not None and not self.done:
-            self._finish(frames)
+                if self._stop is not None:
+                    self._finish(frames)
 
     def _hand_out(self, told: Iterable[Json], frames: list[bytes]) -> None:
         for delta in told:
@@ -271,10 +297,18 @@ class Decoder:
         told = {**(self._metadata or {}), **(self._stop or {})}
         native = _word(told.get("stopReason"))
         last, reason = self._reply.finish(native, {name: told[name] for name in KEPT if name in told})
-        self._hand_out(last, frames)
+        try:
+            self._hand_out(last, frames)
+        except LLMError as failure:
+            _charge(failure, self.usage)
+            self._failed = failure
+            raise
         self.started = True
         self._chunks.extra = _tier(self.usage)
         frames += self._chunks.finish(reason, native)
         self.remember = self._reply.remember
         if self._context.include_usage:
             frames.append(self._chunks.usage(self.usage))
+
+
+_KNOWN = {"contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"}  # others say nothing

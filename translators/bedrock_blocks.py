@@ -14,11 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from translators.bedrock_turns import REMEMBERED
 from translators.exchange import Context
-from translators.json_values import object_of, objects_of, parsed
+from translators.json_values import object_of, objects_of, parsed, told
 from translators.message import Call, Message
 from translators.reasoning import FORMAT
 
@@ -80,8 +78,8 @@ class Reply:
                 yield from self.delta(index, {"reasoningContent": thought})
             case {"toolUse": dict(use)}:
                 yield from self.start(index, {"toolUse": {name: use[name] for name in use if name != "input"}})
-                told = orjson.dumps(use.get("input", {})).decode()
-                yield from self.delta(index, {"toolUse": {"input": told}})
+                input = told(use.get("input", {})).decode()
+                yield from self.delta(index, {"toolUse": {"input": input}})
             case {"citationsContent": dict(cited)}:
                 for part in objects_of(cited, "content"):
                     yield from self.delta(index, {"text": part.get("text")})

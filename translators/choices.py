@@ -11,11 +11,10 @@ from typing import Any
 import orjson
 
 from translators import sse
-from translators.completion import Chunks
 from translators.errors import LLMError, cut_off
 from translators.exchange import Answer, Context, Json
 from translators.exchange import Decoder as OneDecoder
-from translators.json_values import piece_of
+from translators.json_values import piece_of, told
 from translators.usage import BILLED, Usage
 
 PREDICTED = ("accepted_prediction_tokens", "rejected_prediction_tokens")
@@ -36,8 +35,8 @@ def merged(answers: Sequence[Answer]) -> Answer:
     bodies: list[Json] = [orjson.loads(answer.body) for answer in answers]
     usage = summed([answer.usage for answer in answers])
     choices = [{**choice, "index": index} for index, body in enumerate(bodies) for choice in body["choices"][:1]]
-    body = {**bodies[0], "choices": choices, "usage": usage.to_openai()}
-    return Answer(orjson.dumps(body), usage, _together([answer.remember for answer in answers]))
+    body = {**bodies[0], "choices": choices, "usage": _with_cost(usage)}
+    return Answer(told(body), usage, _together([answer.remember for answer in answers]))
 
 
 def summed(usages: Sequence[Usage]) -> Usage:
@@ -46,8 +45,14 @@ def summed(usages: Sequence[Usage]) -> Usage:
         return usages[0]
     counts = {name: sum(getattr(usage, name) for usage in usages) for name in (*BILLED, *PREDICTED)}
     costs = [usage.cost_usd for usage in usages]
-    told = None if None in costs else f"{sum(Decimal(cost or 0) for cost in costs):f}"
-    return replace(usages[0], cost_usd=told, **counts)
+    cost_usd = None if None in costs else f"{sum(Decimal(cost or 0) for cost in costs):f}"
+    return replace(usages[0], cost_usd=cost_usd, **counts)
+
+
+def _with_cost(usage: Usage) -> Json:
+    """OpenAI's `usage`, with `cost`, a number as OpenRouter has it, where each of the calls told its price."""
+    cost = {} if usage.cost_usd is None else {"cost": float(usage.cost_usd)}
+    return {**usage.to_openai(), **cost}
 
 
 def _together(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -65,8 +70,8 @@ class Decoder:
     ) -> None:
         self._decoders = decoders
         self._include_usage = context.include_usage
-        self._chunks = Chunks(f"chatcmpl-{request_id}", created, context.model)
-        self._head: Json = {}  # what must be the same in every frame, as the first had it
+        self._own_head: Json = {"id": f"chatcmpl-{request_id}", "created": created, "model": context.model}
+        self._head: Json = {}  # what must be the same in every frame, as the first had it; what that lacks is our own
         self.ended = set(ended)
 
     @property
@@ -99,11 +104,22 @@ class Decoder:
         return self.framed(index, frames)
 
     def close(self) -> list[bytes]:
-        """The usage of all, where it was asked for. Raises LLMError("bad_upstream") if an answer is not at its end."""
-        self.ended |= {index for index, decoder in enumerate(self._decoders) if decoder.done}
+        """What is left, and the usage of all, where it was asked for.
+
+        Raises LLMError("bad_upstream") if an answer is not at its end.
+        """
+        frames: list[bytes] = []
+        for index, decoder in enumerate(self._decoders):
+            if decoder.done and index not in self.ended:  # only then is its `remember` complete
+                self.ended.add(index)
+                frames += self.framed(index, decoder.close())
         if len(self.ended) < len(self._decoders):
             raise cut_off("The provider's streams ended before their answers did")
-        return [self._chunks.usage(self.usage)] if self._include_usage else []
+        return [*frames, self._usage()] if self._include_usage else frames
+
+    def _usage(self) -> bytes:
+        head = {**(self._head or self._own_head), "object": "chat.completion.chunk"}
+        return sse.encode(told({**head, "choices": [], "usage": _with_cost(self.usage)}))
 
     def framed(self, index: int, frames: Sequence[bytes]) -> list[bytes]:
         """Frames of answer `index` as choice `index` of the whole. Their usage is left out: it is told once, summed."""
@@ -115,11 +131,9 @@ class Decoder:
         if not chunk.get("choices"):
             return None
         if not self._head:
-            self._head = {name: chunk[name] for name in ("id", "created", "model") if name in chunk}
-            self._chunks.id = str(chunk.get("id") or self._chunks.id)
-            self._chunks.model = str(chunk.get("model") or self._chunks.model)
+            self._head = {name: chunk.get(name) or own for name, own in self._own_head.items()}
         choices = [{**choice, "index": index} for choice in chunk["choices"][:1]]
-        return sse.encode(orjson.dumps({**chunk, **self._head, "choices": choices}))
+        return sse.encode(told({**chunk, **self._head, "choices": choices}))
 
 
 def _parsed(frame: bytes) -> Json:

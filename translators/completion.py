@@ -11,14 +11,14 @@ from typing import Any
 import orjson
 
 from translators import sse
-from translators.json_values import piece_of
+from translators.json_values import piece_of, told
 from translators.usage import Usage
 
 Json = dict[str, Any]
 
 
 class Chunks:
-    """Writes the frames of one stream: stable id and created, the role once, one finish a choice."""
+    """Writes the frames of one stream: stable id and created, the role once, one finish a choice. Raises as `told`."""
 
     def __init__(self, id: str, created: int, model: str) -> None:
         self.id = id
@@ -72,7 +72,7 @@ class Chunks:
             **self.extra,
             **(more or {}),
         }
-        return sse.encode(orjson.dumps(chunk))
+        return sse.encode(told(chunk))
 
 
 def rewritten(literal: bytes) -> tuple[str, bytes]:
@@ -111,8 +111,8 @@ def choice(message: Json, finish_reason: str, native: str | None = None, index: 
 def completion(
     id: str, created: int, model: str, choices: list[Json], usage: Usage, extra: Json | None = None
 ) -> bytes:
-    """The whole answer as JSON bytes."""
-    return orjson.dumps(
+    """The whole answer as JSON bytes. Raises as `told`."""
+    return told(
         {
             "id": id,
             "object": "chat.completion",
@@ -165,7 +165,7 @@ def cut_short(frame: bytes, usage: Usage | None, why: Json) -> list[bytes]:
     except orjson.JSONDecodeError:  # a host's text frame is relayed unread until here
         last = {}
     chunk = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
-    chunk |= {name: last[name] for name in (*chunk, "service_tier") if name in last}
+    chunk |= {name: last[name] for name in (*chunk, "service_tier") if isinstance(last.get(name), str | int | float)}
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "length"}
     frames = [sse.encode(orjson.dumps({**chunk, "choices": [choice], "headgate": why}))]
     if usage is not None:

@@ -86,10 +86,11 @@ class Decoder:
                 if payload.strip() != b"[DONE]":
                     chunk = _parsed(payload)
                     self._read(chunk, frames)
-        except LLMError as failure:
-            self._failed = failure
+        except (LLMError, RecursionError) as error:
+            self._failed = _ours(error)
             if not frames:  # what came before it in the same bytes goes out first
-                raise
+                raise self._failed from None
+        self.output_bytes = sum([candidate.bytes for candidate in self._candidates.values()])
         self.started = self.started or bool(frames)
         if len(frames) == 1 and _is_text(chunk):
             self._learn(data, chunk)
@@ -112,9 +113,10 @@ class Decoder:
             chunk["usageMetadata"] = dict_of(chunk.get("usageMetadata")) | _PROBE
         try:
             probe = orjson.loads(before[6:] + b'"' + (before_counts + counts + behind_counts if counts else behind))
-        except orjson.JSONDecodeError:
+            proved = probe == chunk
+        except (orjson.JSONDecodeError, RecursionError):  # the second, where it is nested too deep to be compared
             return
-        if probe == chunk and self._chunks is not None and self._speaker is not None:
+        if proved and self._chunks is not None and self._speaker is not None:
             self._before, self._behind = before, behind
             self._before_counts, self._behind_counts = before_counts, behind_counts
             frame_before, frame_behind = self._chunks.around_text(self._speaker.index)
@@ -171,7 +173,6 @@ class Decoder:
                 logprobs = None
             if logprobs is not None:
                 frames.append(self._chunks.delta({}, candidate.index, logprobs))
-        self.output_bytes = sum([candidate.bytes for candidate in self._candidates.values()])
 
     @property
     def usage(self) -> Usage:
@@ -192,15 +193,14 @@ class Decoder:
             raise cut_off("The provider's stream ended without an answer")
         if any(candidate.finish is None for candidate in self._candidates.values()) and not blocked:
             raise cut_off("The provider's stream ended before its answer did")
-        self.output_bytes = 0
         for index in sorted(self._candidates):
             candidate = self._candidates[index]
             frames += [chunks.delta(delta, index) for delta in candidate.end(self._created)]
             cut = candidate.finish is None  # by a block that came late
-            reason = "content_filter" if cut else candidate.finish_reason
-            frames += chunks.finish(reason, str(blocked) if cut else candidate.finish, index)
+            reason, native = ("content_filter", _name(blocked)) if cut else (candidate.finish_reason, candidate.finish)
+            frames += chunks.finish(reason, native, index)
             self.remember |= candidate.remember
-            self.output_bytes += candidate.bytes
+        self.output_bytes = sum([candidate.bytes for candidate in self._candidates.values()])
         if not self._candidates:
             message, native = _block(self._blocked)
             frames += [chunks.delta(message), *chunks.finish("content_filter", native)]
@@ -212,21 +212,33 @@ class Decoder:
 def response(body: bytes, context: Context, created: int, request_id: str) -> Answer:
     """Gemini's whole answer as OpenAI's. Raises LLMError for an error within it, or when it holds no answer."""
     said = _parsed(body)
-    metadata = dict_of(said.get("usageMetadata"))
+    metadata, read = dict_of(said.get("usageMetadata")), dict[int, Candidate]()
     remember: Mapping[str, Any] = NONE
-    text = _text_alone(said)
-    if text is not None:
-        reason = said["candidates"][0]["finishReason"]
-        choices = [completion.choice({"content": text}, FINISH.get(reason, "stop"), reason)]
-        usage = usage_of(metadata, 0, 0)
-    else:
-        choices, read = _read(said, context, created, request_id)
-        usage = usage_of(metadata, *searches(read.values()))
-        remember = {key: value for each in read.values() for key, value in each.remember.items()}
-    id, model = _head(said, context, request_id)
-    extra = {"service_tier": usage.service_tier} if usage.service_tier else None
-    whole = completion.completion(id, created, model, choices, usage, extra)
-    return Answer(whole, usage, remember)
+    try:
+        text = _text_alone(said)
+        if text is not None:
+            reason = said["candidates"][0]["finishReason"]
+            choices = [completion.choice({"content": text}, FINISH.get(reason, "stop"), reason)]
+            usage = usage_of(metadata, 0, 0)
+        else:
+            choices = _read(said, read, context, created, request_id)
+            usage = usage_of(metadata, *searches(read.values()))
+            remember = {key: value for each in read.values() for key, value in each.remember.items()}
+        id, model = _head(said, context, request_id)
+        extra = {"service_tier": usage.service_tier} if usage.service_tier else None
+        return Answer(completion.completion(id, created, model, choices, usage, extra), usage, remember)
+    except (LLMError, RecursionError) as error:
+        failure, used = _ours(error), usage_of(metadata, *searches(read.values()))
+        if read or not used.blank():  # what holds a candidate was worked for, counted or not
+            failure.usage = used
+        raise failure from None
+
+
+def _ours(error: LLMError | RecursionError) -> LLMError:
+    """`error`, save that a value too deep to be looked at is no fault of ours: orjson reads more levels than Python."""
+    if isinstance(error, LLMError):
+        return error
+    return LLMError("bad_upstream", "The provider's answer is nested too deep to be read")
 
 
 def _text_alone(said: Json) -> str | None:
@@ -244,9 +256,8 @@ def _text_alone(said: Json) -> str | None:
     return text
 
 
-def _read(said: Json, context: Context, created: int, request_id: str) -> tuple[list[Json], dict[int, Candidate]]:
-    """The choices of a whole answer, and its candidates. Raises LLMError where it holds neither."""
-    read: dict[int, Candidate] = {}
+def _read(said: Json, read: dict[int, Candidate], context: Context, created: int, request_id: str) -> list[Json]:
+    """The choices of a whole answer; its candidates go into `read`. Raises LLMError where it holds neither."""
     messages: dict[int, Json] = {}
     logprobs: dict[int, Json | None] = {}
     for candidate, each in _candidates(said, read, context, request_id):
@@ -264,7 +275,7 @@ def _read(said: Json, context: Context, created: int, request_id: str) -> tuple[
             raise LLMError("bad_upstream", "The provider's answer holds neither a candidate nor a reason")
         message, reason = _block(feedback)
         choices = [completion.choice(message, "content_filter", reason)]
-    return choices, read
+    return choices
 
 
 def _parsed(payload: bytes) -> Json:
@@ -316,11 +327,16 @@ def _is_text(chunk: Json) -> bool:
     return False
 
 
-def _block(feedback: Json) -> tuple[Json, str]:
+def _block(feedback: Json) -> tuple[Json, str | None]:
     """The message and the reason of a blocked prompt."""
     told = feedback.get("blockReasonMessage")
     message: Json = {"content": "", "prompt_feedback": feedback, **({"refusal": told} if told else {})}
-    return message, str(feedback["blockReason"])
+    return message, _name(feedback.get("blockReason"))
+
+
+def _name(value: object) -> str | None:
+    """A word of Google's, or the number that a proxy writes in its place."""
+    return str(value) if isinstance(value, str | int) else None
 
 
 def _join(message: Json, delta: Json) -> None:

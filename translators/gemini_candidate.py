@@ -7,13 +7,12 @@ import base64
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import orjson
-
 from translators import completion, recall
 from translators.errors import LLMError
 from translators.exchange import Context, Json
 from translators.gemini_arguments import StreamedArguments
 from translators.gemini_turns import FORMAT, SERVER_PARTS
+from translators.json_values import told
 
 FINISH = {
     "FINISH_REASON_UNSPECIFIED": "stop",
@@ -135,22 +134,25 @@ class Candidate:
         text = part.get("text")
         if part.get("thought") is True and isinstance(text, str):
             yield from self._thought(text)
+            if signature:
+                yield self._sign(signature)
         elif isinstance(text, str):
             if text:
                 self._text.append(text)
                 yield self._counted(text, {"content": text})
             if signature:
-                self._text_signature = signature
-                yield self._signed(signature)
+                yield self._sign(signature)
         elif isinstance(part.get("functionCall"), dict):
             yield from self._call(part["functionCall"], signature)
         elif isinstance(part.get("inlineData"), dict):
-            yield self._media(part, signature)
+            delta = self._media(part, signature)
+            yield delta
+            if signature and "audio" in delta:  # an image and a block hold their own
+                yield self._sign(signature)
         elif kinds := [key for key in part if key not in ("thought", "thoughtSignature")]:
             yield self._block(part, next((kind for kind in kinds if kind in SERVER_PARTS), kinds[0]))
         elif signature:
-            self._text_signature = signature
-            yield self._signed(signature)
+            yield self._sign(signature)
 
     def _counted(self, text: str, delta: Json) -> Json:
         self.bytes += len(text.encode(errors="surrogatepass"))
@@ -167,6 +169,11 @@ class Candidate:
         detail["index"] = self._details - 1
         yield self._counted(text, {"reasoning_content": text, "reasoning_details": [detail]})
 
+    def _sign(self, signature: str) -> Json:
+        """The signature of what is no call: it is the text's, which alone goes back for all of it."""
+        self._text_signature = signature
+        return self._signed(signature)
+
     def _signed(self, signature: str, call: str | None = None) -> Json:
         detail: Json = {"type": "reasoning.encrypted", "data": signature, "format": FORMAT, "index": self._details}
         if call is not None:
@@ -182,9 +189,11 @@ class Candidate:
             if self._open is not None:
                 yield from self._close_call()
             if name == self._context.json_tool:
-                arguments = orjson.dumps(call.get("args") or {}).decode()
+                arguments = told(call.get("args") or {}).decode()
                 self._text.append(arguments)
                 yield self._counted(arguments, {"content": arguments})
+                if signature:
+                    yield self._sign(signature)
                 return
             yield from self._begin(call, str(name), signature)
             if not call.get("willContinue") and not pieces:
@@ -216,7 +225,7 @@ class Candidate:
         if self._custom and isinstance(args.get("input"), str):
             text: str = args["input"]
             return text
-        return orjson.dumps(args).decode()
+        return told(args).decode()
 
     def _close_call(self) -> Iterator[Json]:
         assert self._open is not None  # noqa: S101 - for the type checker: both callers have looked
@@ -252,6 +261,9 @@ class Candidate:
         whole = len(raw) - len(raw) % 3
         self._audio_rest = raw[whole:]
         delta = {"data": base64.b64encode(raw[:whole]).decode()}
+        spoken = dict_of(part.get("audioTranscription")).get("text")
+        if isinstance(spoken, str) and spoken:
+            delta["transcript"] = spoken
         return {
             "audio": {"id": f"audio_{self._call_prefix}{self.index}", "mime_type": mime, **delta} if first else delta
         }

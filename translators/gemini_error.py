@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from translators.errors import Kind, LLMError, of_status, request_id_header
+from translators.json_values import piece_of
 
 _KIND_OF_STATUS: dict[str, Kind] = {  # google.rpc.Code, where it tells more than the HTTP status
     "UNAUTHENTICATED": "upstream_auth",
@@ -44,7 +45,7 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     """The error for an answer with `status` of 400 or more. An HTML page or an empty body gets a clear message."""
     lower = {name.lower(): value for name, value in headers.items()}
     try:
-        parsed = orjson.loads(body)
+        parsed = piece_of(body)
     except orjson.JSONDecodeError:
         parsed = None
     found = error_object(parsed)
@@ -66,15 +67,14 @@ def error_object(parsed: object) -> dict[str, Any] | None:
 
 def within(found: dict[str, Any]) -> LLMError:
     """The error for an `error` object that came with status 200, in a stream or alone."""
-    code = found.get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else _HTTP_OF_STATUS.get(str(found.get("status")), 502)
-    return _of(found, status, None)
+    code, status = found.get("code"), _HTTP_OF_STATUS.get(_text(found.get("status")), 502)
+    return _of(found, code if isinstance(code, int) and 400 <= code < 600 else status, None)
 
 
 def _of(found: dict[str, Any], status: int, retry_after_s: float | None) -> LLMError:
     details = _objects(found.get("details"))
-    message = str(found.get("message") or f"The provider answered with status {status}")
-    request_id = next((str(each["requestId"]) for each in details if each.get("requestId")), None)
+    message = _text(found.get("message")) or f"The provider answered with status {status}"
+    request_id = next((each["requestId"] for each in details if each.get("requestId")), None)
     fields = [each.get("field") for detail in details for each in _objects(detail.get("fieldViolations"))]
     delays = [delay for each in details if (delay := _seconds(each.get("retryDelay"))) is not None]
     return of_status(
@@ -88,19 +88,19 @@ def _of(found: dict[str, Any], status: int, retry_after_s: float | None) -> LLME
 
 
 def _kind(found: dict[str, Any], status: int, message: str, details: list[dict[str, Any]]) -> Kind | None:
-    if any(str(each.get("reason", "")).startswith("API_KEY_") for each in details):
+    if any(_text(each.get("reason")).startswith("API_KEY_") for each in details):
         return "upstream_auth"  # with status 400
     if status == 429 or found.get("status") == "RESOURCE_EXHAUSTED":
         return _exhausted(details)
     if status == 400 and _CONTEXT.search(message):
         return "context_length"
-    return _KIND_OF_STATUS.get(str(found.get("status")))
+    return _KIND_OF_STATUS.get(_text(found.get("status")))
 
 
 def _exhausted(details: list[dict[str, Any]]) -> Kind:
     """A rate passes in a minute; a quota for the day, or of nothing at all, does not."""
     violations = [each for detail in details for each in _objects(detail.get("violations"))]
-    spent = any(_DAILY.search(str(each.get("quotaId"))) or each.get("quotaValue") in ("0", 0) for each in violations)
+    spent = any(_DAILY.search(_text(each.get("quotaId"))) or each.get("quotaValue") in ("0", 0) for each in violations)
     return "upstream_quota" if spent else "rate_limit"
 
 
@@ -108,8 +108,15 @@ def _objects(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
+def _text(value: object) -> str:
+    """What is none is nothing: written out, a value nested too deep would be a RecursionError."""
+    return value if isinstance(value, str) else ""
+
+
 def _seconds(value: object) -> float | None:
     """Seconds from "34.4s" (google.protobuf.Duration) or "30" (Retry-After); a date is not read."""
+    if not isinstance(value, str | int | float):
+        return None
     try:
         found = float(str(value).removesuffix("s"))
     except ValueError:

@@ -30,7 +30,8 @@ _MODALITY_NUMBERS = {1: "TEXT", 2: "IMAGE", 3: "VIDEO", 4: "AUDIO", 5: "DOCUMENT
 
 def service_tier(metadata: Json) -> str | None:
     """The tier that served the request, in OpenAI's word; None where Google said nothing that OpenAI has a word for."""
-    return _TIERS.get(str(metadata.get("serviceTier") or metadata.get("trafficType")))
+    tier = metadata.get("serviceTier") or metadata.get("trafficType")
+    return _TIERS.get(tier) if isinstance(tier, str) else None
 
 
 def usage_of(metadata: Json, web_searches: int = 0, map_searches: int = 0) -> Usage:

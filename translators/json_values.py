@@ -69,6 +69,17 @@ _HALVES = re.compile(  # what is no half, an escape of two bytes or a pair, is s
 )
 
 
+def told(value: Any) -> bytes:
+    """What a provider said, as JSON bytes for the client. Raises LLMError("bad_upstream") where it is nested too deep.
+
+    orjson reads 1024 levels and writes 254.
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise LLMError("bad_upstream", "The provider's answer is nested deeper than 254 levels") from None
+
+
 def encoded(body: Json) -> bytes:
     """A request's body as JSON bytes. Raises LLMError("invalid_request") when it is nested too deep to be written."""
     try:

@@ -17,7 +17,7 @@ from translators import plain, sse
 from translators.completion import written_bytes
 from translators.errors import LLMError, cut_off
 from translators.exchange import ENDPOINTS, NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
-from translators.json_values import piece_of, whole_characters
+from translators.json_values import piece_of, told, whole_characters
 from translators.openai_error import error, failure, failure_within, told_in
 from translators.openai_usage import latest, usage_of
 from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
@@ -161,10 +161,14 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     if failure is not None:
         failure.usage = usage_of(answer)
         raise failure
-    choices = choices or []
+    choices, usage = choices or [], usage_of(answer) or Usage()
     if not all("message" in choice for choice in choices):
-        body = orjson.dumps({**answer, "choices": [_SILENCE | choice for choice in choices]})
-    return Answer(body, usage_of(answer) or Usage())
+        try:
+            body = told({**answer, "choices": [_SILENCE | choice for choice in choices]})
+        except LLMError as too_deep:
+            too_deep.usage = usage
+            raise
+    return Answer(body, usage)
 
 
 def _is_whole(answer: Any) -> bool:
@@ -368,11 +372,12 @@ class Decoder:
 
     def _event(self, event: sse.Event, frames: list[bytes]) -> None:
         data = event.data.replace(b"\n", b" ")  # between JSON's tokens: within a string it would be escaped
-        if event.type == b"error" and b'"error"' not in data:
+        if event.type == b"error":
             chunk = _chunk_of(data)
-            self._fail(failure(told_in(chunk if chunk is not None else data.decode(errors="replace")), None))
-        else:
-            self._data(data, sse.encode(data), frames)
+            if chunk is None or failure_within(chunk) is None:  # it is the error itself, in no envelope
+                self._fail(failure(told_in(chunk if chunk is not None else data.decode(errors="replace")), None))
+                return
+        self._data(data, sse.encode(data), frames)
 
     def _data(self, data: bytes, frame: bytes, frames: list[bytes]) -> None:
         data = data.strip()
@@ -416,5 +421,6 @@ class Decoder:
             self.output_bytes += written_bytes(delta)
 
     def _fail(self, error: LLMError | None, otherwise: str = "") -> None:
-        self._error = self._error or error or LLMError("bad_upstream", otherwise)
-        self._form = b""
+        if not self.done:  # behind the end marker nothing counts
+            self._error = self._error or error or LLMError("bad_upstream", otherwise)
+            self._form = b""

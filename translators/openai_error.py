@@ -7,7 +7,7 @@ from typing import NamedTuple
 import orjson
 
 from translators.errors import POLICY, Kind, LLMError, of_status, request_id_header
-from translators.json_values import Json, object_of
+from translators.json_values import Json, object_of, piece_of
 
 _KIND_OF_CODE: dict[str, Kind] = {
     "context_length_exceeded": "context_length",
@@ -50,7 +50,7 @@ class Told(NamedTuple):
 def error(status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     """The error for an HTTP `status` of 400 or more, whichever of the hosts' shapes its body has."""
     try:
-        payload = orjson.loads(body)
+        payload = piece_of(body)
     except orjson.JSONDecodeError:
         payload = _plain_text(body)
     lowered = {name.lower(): value for name, value in headers.items()}
@@ -94,7 +94,7 @@ def told_in(payload: object) -> Told:
 def _detailed(error: Json) -> Told:
     message, code, kind = _text(error.get("message")) or "", error.get("code"), _text(error.get("type"))
     if not message and (detail := error.get("detail")):
-        message = detail if isinstance(detail, str) else orjson.dumps(detail).decode()
+        message = _written(detail)
     numbers = (value for value in (error.get("status_code"), error.get("status"), code) if isinstance(value, int))
     status = next((number for number in numbers if 400 <= number <= 599), None)
     inner = _text(object_of(error, "innererror").get("code"))
@@ -105,11 +105,22 @@ def _detailed(error: Json) -> Told:
         return told
     # OpenRouter says only "Provider returned error" and puts what the provider said beside it
     try:
-        within = told_in(orjson.loads(raw) if isinstance(raw, str) else raw)
+        within = told_in(piece_of(raw.encode()) if isinstance(raw, str) else raw)
     except orjson.JSONDecodeError:
         within = Told(raw)
-    message = f"{message} ({metadata.get('provider_name') or 'upstream'}): {within.message or raw}"
+    except RecursionError:  # one within the other, hundreds of times
+        within = Told("")
+    name = _text(metadata.get("provider_name")) or "upstream"
+    message = f"{message} ({name}): {within.message or _written(raw)}"
     return Told(message, told.type or within.type, told.code or within.code, told.param or within.param, status)
+
+
+def _written(value: object) -> str:
+    """Text as it is, anything else as JSON; nothing where it is nested too deep to be written."""
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return ""
 
 
 def _text(value: object) -> str | None:

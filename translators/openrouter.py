@@ -15,6 +15,7 @@ Sources: 135 recorded exchanges; OpenRouter's TypeScript SDK, models/chatrequest
 `provider: {require_parameters: true}`.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -222,15 +223,20 @@ class Decoder:
         details: list[Json] = []
         calls: list[str] = []
         text: list[str] = []
+        halved = False  # a frame may end within a character: orjson refuses both halves of it
         for frame in self._kept:
-            chunk = _object(frame[5:])
+            try:
+                chunk = _object(orjson.loads(frame[5:]))
+            except orjson.JSONDecodeError:
+                chunk, halved = _halved(frame[5:]), True
             self._model = _name(chunk.get("model")) or self._model
             for delta in _deltas(chunk):
                 details += _entries(delta.get("reasoning_details"))
                 calls += _ids(delta.get("tool_calls"))
                 if isinstance(content := delta.get("content"), str):
                     text.append(content)
-        return _remember(self._model, _merged(details), calls, "".join(text))
+        kept = self._model, _merged(details), calls, "".join(text)
+        return _remember(*(_joined(kept) if halved else kept))
 
 
 def _deltas(chunk: Json) -> Iterator[Json]:
@@ -241,12 +247,27 @@ def _deltas(chunk: Json) -> Iterator[Json]:
             yield delta
 
 
-def _object(data: bytes) -> Json:
-    try:
-        told = orjson.loads(data)
-    except orjson.JSONDecodeError:  # a frame of text is relayed unread
-        return {}
+def _object(told: Any) -> Json:
     return told if isinstance(told, dict) else {}
+
+
+def _halved(data: bytes) -> Json:
+    try:
+        return _object(json.loads(data))
+    except (ValueError, RecursionError):  # a frame of text is relayed unread
+        return {}
+
+
+_Kept = tuple[str, list[Json], list[str], str]  # the model, its reasoning, the ids of its calls, its text
+
+
+def _joined(kept: _Kept) -> _Kept:
+    """`kept` with its characters whole again; nothing where a half is left over: what was signed must be as it was."""
+    try:
+        model, details, calls, text = orjson.loads(json.dumps(kept))
+    except (ValueError, RecursionError):
+        return "", [], [], ""
+    return model, details, calls, text
 
 
 def _name(value: Any) -> str:

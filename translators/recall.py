@@ -21,7 +21,10 @@ def text_key(text: str) -> str:
 def anchor(messages: Sequence[Mapping[str, Any]]) -> str:
     """What an answer to `messages` is bound to: a digest of the last of them. The same words elsewhere are others."""
     last = messages[-1] if messages else {}
-    said = orjson.dumps([last.get("role"), last.get("tool_call_id"), last.get("content")])
+    try:
+        said = orjson.dumps([last.get("role"), last.get("tool_call_id"), last.get("content")])
+    except orjson.JSONEncodeError:  # nested deeper than is written, in what a dialect may have left out
+        said = text_of(last.get("content")).encode()
     return hashlib.blake2b(said, digest_size=16).hexdigest()
 
 

@@ -21,6 +21,7 @@ from translators.exchange import Endpoint, Json, Media, UpstreamRequest
 from translators.gemini import Decoder, error, media_urls, response
 from translators.gemini_error import error_object
 from translators.gemini_tools import VERTEX_TOOLS
+from translators.json_values import piece_of
 from translators.outcomes import Dropped, Outcome, Table
 
 __all__ = ["OUTCOMES", "Decoder", "error", "media_urls", "request", "response"]
@@ -82,7 +83,7 @@ def headers_of(endpoint: Endpoint) -> dict[str, str]:
 def is_googles(body: bytes) -> bool:
     """Whether an error is Google's own, and not the model's within: it says a google.rpc status."""
     try:
-        found = error_object(orjson.loads(body))
+        found = error_object(piece_of(body))
     except orjson.JSONDecodeError:
         return False
     return found is not None and isinstance(found.get("status"), str)

@@ -204,6 +204,46 @@ def test_an_error_behind_content_loses_neither(size: int) -> None:
     assert decoder.started and decoder.output_bytes == 5
 
 
+def deepened(data: bytes) -> bytes:
+    """`data` with more levels in the place of "deep" than are written."""
+    return data.replace(b'"deep"', b'{"a":' * 300 + b"1" + b"}" * 300)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "tool_use", "id": "t", "name": "f", "input": "deep"},
+        {"type": "tool_use", "id": "t", "name": "json_output", "input": "deep"},
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": "deep"},
+    ],
+)
+def test_what_is_too_deep_to_be_written_is_an_error_behind_what_came_before_it(block: Json) -> None:
+    context = Context(json_tool="json_output")
+    message = {"content": [{"type": "text", "text": "Hello"}, block], "usage": {"input_tokens": 9, "output_tokens": 40}}
+    with pytest.raises(LLMError, match="254 levels") as caught:
+        anthropic.response(deepened(orjson.dumps(message)), context, 1, "r")
+    assert (caught.value.kind, caught.value.usage) == ("bad_upstream", Usage(input_tokens=9, output_tokens=40))
+    begun = {"type": "content_block_start", "index": 1, "content_block": block}
+    data = deepened(sent(START, TEXT, HELLO, begun, {"type": "content_block_stop", "index": 1}))
+    for size in (100, len(data)):
+        decoder, frames = anthropic.Decoder(context, 1, "r"), list[bytes]()
+        with pytest.raises(LLMError, match="254 levels") as caught:
+            for at in range(0, len(data), size):
+                frames += decoder.feed(data[at : at + size])
+            decoder.close()
+        assert caught.value.kind == "bad_upstream" and b'"content":"Hello"' in frames[0]
+        assert (decoder.usage.input_tokens, decoder.started, decoder.output_bytes) == (9, True, 5)
+
+
+def test_what_never_went_out_began_no_answer() -> None:
+    decoder = anthropic.Decoder(ASKED, 1, "r")
+    block = {"type": "hologram", "data": "deep"}
+    begun = {"type": "content_block_start", "index": 0, "content_block": block}
+    with pytest.raises(LLMError):
+        decoder.feed(deepened(sent(START, begun, {"type": "content_block_stop", "index": 0})))
+    assert not decoder.started
+
+
 def test_usage_is_cumulative_and_a_later_one_may_leave_things_out() -> None:
     start = {"input_tokens": 9, "cache_read_input_tokens": 5, "output_tokens": 8, "service_tier": "standard"}
     end = {"output_tokens": 12, "cache_read_input_tokens": None}
@@ -520,6 +560,17 @@ def test_a_body_that_says_nothing_gives_a_clear_message(body: bytes, words: str)
     error = anthropic.error(503, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, body)
     assert words in error.message and "503" in error.message
     assert (error.kind, error.retry_after_s) == ("overloaded", None)
+
+
+def test_a_message_cut_within_a_character_keeps_its_kind() -> None:
+    body = b'{"type":"error","error":{"type":"billing_error","message":"no \\ud83d"}}'
+    error = anthropic.error(400, {}, body)
+    assert (error.kind, error.message) == ("upstream_quota", "no \ufffd")
+
+
+def test_an_error_with_a_type_nested_too_deep_to_be_looked_at_keeps_its_message() -> None:
+    body = b'{"error":{"message":"no","type":' + b"[" * 1000 + b"]" * 1000 + b"}}"
+    assert anthropic.error(400, {}, body).message == "no"
 
 
 def test_googles_error_around_claude_keeps_its_message() -> None:

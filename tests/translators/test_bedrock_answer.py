@@ -1,7 +1,6 @@
 """What a client gets of Bedrock's answers, streams and errors."""
 
 import json
-from typing import Any
 
 import pytest
 from botocore.session import Session  # type: ignore[import-untyped]
@@ -28,6 +27,8 @@ def text(said: str, index: int = 0) -> bytes:
     return frame("contentBlockDelta", {"contentBlockIndex": index, "delta": {"text": said}})
 
 
+STOPPED, COUNTED = frame("messageStop", STOP), frame("metadata", {"usage": USAGE})
+SLOW_DOWN = frame("throttlingException", {"message": "Slow down"}, "exception")
 WITH_USAGE = Context(include_usage=True)
 
 
@@ -121,9 +122,27 @@ def test_metadata_may_come_first_or_never() -> None:
     assert never[-1]["choices"][0]["finish_reason"] == "length"
 
 
-def test_events_of_no_known_kind_are_passed_over() -> None:
-    found = chunks(frame("heartbeat", {"a": 1}), text("Hi"), frame("messageStop", STOP), context=Context())
+@pytest.mark.parametrize("payload", [b'{"a": 1}', b"", b"beat"])
+def test_events_of_no_known_kind_are_passed_over(payload: bytes) -> None:
+    heartbeat = encode({":event-type": "heartbeat", ":message-type": "event"}, payload)
+    found = chunks(heartbeat, text("Hi"), frame("messageStop", STOP), context=Context())
     assert found[0]["choices"][0]["delta"]["content"] == "Hi"
+
+
+def test_the_last_metadata_count_wherever_the_first_stood() -> None:
+    more = frame("metadata", {"usage": {**USAGE, "outputTokens": 9}})
+    found = chunks(text("Hi"), frame("metadata", {"usage": USAGE}), frame("messageStop", STOP) + more)
+    assert [chunk["choices"][0]["finish_reason"] for chunk in found[:-1]] == [None, "stop"]
+    assert found[-1]["usage"]["completion_tokens"] == 9
+
+
+@pytest.mark.parametrize("behind", [SLOW_DOWN, text("x"), text("x")[:-3]], ids=["exception", "content", "part"])
+@pytest.mark.parametrize("ending", [STOPPED + COUNTED, COUNTED + STOPPED], ids=["stop first", "metadata first"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_nothing_counts_behind_the_stop_and_the_metadata(ending: bytes, behind: bytes, at_once: bool) -> None:
+    found = chunks(text("Hi"), *([ending + behind] if at_once else [ending, behind]))
+    assert [chunk["choices"][0]["finish_reason"] for chunk in found[:-1]] == [None, "stop"]
+    assert found[-1]["usage"]["total_tokens"] == 5
 
 
 def test_a_stream_that_ends_too_soon_is_no_answer() -> None:
@@ -146,6 +165,20 @@ def test_an_exception_within_the_stream_is_told_apart(name: str, kind: str) -> N
     error = failure(text("Hi"), frame(name, {"message": "Slow down"}, "exception"))
     assert (error.kind, error.message) == (kind, "Slow down")
     assert failure(frame("InternalFailure", {}, "error")).kind == "bad_upstream"
+
+
+@pytest.mark.parametrize(
+    ("headers", "payload", "message"),
+    [
+        ({":message-type": "error", ":error-code": "ThrottlingException", ":error-message": "Slow"}, b"", "Slow"),
+        ({":message-type": "exception", ":exception-type": "throttlingException"}, b"Slow", "Slow"),
+        ({":message-type": "exception", ":exception-type": "throttlingException"}, b"", "The provider broke off"),
+    ],
+    ids=["error", "plain text", "empty"],
+)
+def test_an_error_without_json_is_told_apart_too(headers: dict[str, str], payload: bytes, message: str) -> None:
+    error = failure(encode(headers, payload))
+    assert (error.kind, error.status) == ("rate_limit", 429) and error.message.startswith(message)
 
 
 def test_content_that_came_with_an_error_is_not_lost() -> None:
@@ -222,11 +255,39 @@ def test_what_is_no_message_is_an_error(body: bytes) -> None:
         bedrock.response(body, Context(), 1, "r")
 
 
-def test_an_answer_too_deep_to_write_again_is_an_error() -> None:
-    deep: Any = 1
-    for _ in range(300):
-        deep = [deep]
-    use = {"toolUse": {"toolUseId": "t", "name": "f", "input": {"a": deep}}}
-    body = json.dumps({"output": {"message": {"content": [use]}}, **STOP}).encode()
-    with pytest.raises(LLMError):
-        bedrock.response(body, Context(), 1, "r")
+DEEP = json.loads("[" * 300 + "]" * 300)
+USE = {"toolUse": {"toolUseId": "t", "name": "f", "input": {"a": DEEP}}}
+BILLED = {"usage": USAGE, "serviceTier": {"type": "flex"}}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"output": {"message": {"content": [USE]}}, **STOP},
+        {"output": {"message": {"content": [{"text": "Hi"}]}}, **STOP, "trace": {"a": DEEP}},
+        {"message": "Output blocked"},
+    ],
+    ids=["a deep call", "a deep trace", "no message"],
+)
+@pytest.mark.parametrize(
+    ("more", "usage"),
+    [(BILLED, Usage(input_tokens=3, output_tokens=2, service_tier="flex")), ({"serviceTier": {"type": "flex"}}, None)],
+    ids=["counted", "not counted"],
+)
+def test_an_answer_that_cannot_be_told_is_an_error_with_what_was_counted(
+    told: Json, more: Json, usage: Usage | None
+) -> None:
+    with pytest.raises(LLMError) as caught:
+        bedrock.response(json.dumps({**told, **more}).encode(), Context(), 1, "r")
+    assert (caught.value.kind, caught.value.usage) == ("bad_upstream", usage)
+
+
+@pytest.mark.parametrize("metadata", [b"", COUNTED], ids=["without metadata", "with metadata"])
+def test_a_stream_whose_end_is_too_deep_is_an_error_with_what_was_counted(metadata: bytes) -> None:
+    stop = frame("messageStop", {**STOP, "additionalModelResponseFields": DEEP})
+    decoder = bedrock.Decoder(Context(), 1, "r")
+    for _ in range(2):
+        with pytest.raises(LLMError) as caught:
+            decoder.feed(stop + metadata)
+            decoder.close()
+        assert caught.value.usage == (Usage(input_tokens=3, output_tokens=2) if metadata else None)

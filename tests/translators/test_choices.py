@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from tests.replay import body_of, recording
-from translators import anthropic, choices, gemini, openai
+from translators import anthropic, choices, gemini, openai, openrouter
 from translators.errors import LLMError
 from translators.exchange import Answer, Context, Endpoint, ModelFacts
 from translators.outcomes import calls
+from translators.recall import text_key
 from translators.usage import Usage
 
 BODY = body_of(recording("anthropic.messages", "fef71385d643"))
@@ -28,12 +29,26 @@ def test_whole_answers_are_merged_with_all_that_they_used() -> None:
     assert [(choice["index"], choice["message"]["content"]) for choice in body["choices"]] == [(0, "a"), (1, "b")]
     assert (body["id"], body["service_tier"]) == ("x", "default")
     assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (10, 3)
+    assert body["usage"]["cost"] == 0.35
     assert whole.usage.cost_usd == "0.35" and whole.usage.service_tier == "standard"
     assert set(whole.remember) == {"x", "y"}
 
 
 def test_one_answer_without_a_price_leaves_no_price_for_all() -> None:
-    assert choices.summed([Usage(cost_usd="1"), Usage()]).cost_usd is None
+    whole = choices.merged([answer("a", Usage(cost_usd="1"), "x"), answer("b", Usage(), "y")])
+    assert whole.usage.cost_usd is None and "cost" not in json.loads(whole.body)["usage"]
+
+
+DEEP = b'{"choices":[{"index":0,"message":{},"x":' + b"[" * 300 + b"]" * 300 + b"}]}"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_is_too_deep_to_write_again_is_an_error_of_ours(stream: bool) -> None:
+    with pytest.raises(LLMError, match="nested deeper"):
+        if stream:
+            choices.Decoder([], Context(), 1, "r", ()).framed(0, [b"data: " + DEEP + b"\n\n"])
+        else:
+            choices.merged([Answer(DEEP, Usage())])
 
 
 def decoder(include_usage: bool = True) -> choices.Decoder:
@@ -64,6 +79,31 @@ def test_streams_are_interleaved(asked: bool) -> None:
     assert several.usage.prompt_tokens == 2 * alone.usage.prompt_tokens > 0
     assert several.output_bytes == 2 * alone.output_bytes
     assert [chunk["usage"]["prompt_tokens"] for chunk in last] == [several.usage.prompt_tokens] * asked
+
+
+def test_the_last_streams_end_is_remembered_and_told_with_the_cost_of_all() -> None:
+    """The relay reads no further once each has said [DONE]: no end of theirs is fed."""
+    detail = {"type": "reasoning.text", "text": "t", "signature": "s", "index": 0}
+    made = [openrouter.Decoder(Context("m"), 1, id) for id in choices.request_ids("r", 2)]
+    several = choices.Decoder(made, Context(include_usage=True), 1, "r", ())
+    frames = []
+    for index, cost in enumerate((0.1, 0.2)):
+        delta = {"content": f"Answer {index}", "reasoning_details": [detail]}
+        chunk = {
+            "id": f"gen-{index}",
+            "created": 7 + index,
+            "model": "a/m",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cost": cost},
+        }
+        frames += several.feed(choices.piece(index, b"data: %b\n\ndata: [DONE]\n\n" % json.dumps(chunk).encode()))
+    assert several.done and not several.remember
+    closed = several.close()
+    assert len(frames) == 2 and len(closed) == 1
+    told = [json.loads(frame[5:]) for frame in (*frames, *closed)]
+    assert {(chunk["id"], chunk["created"], chunk["model"]) for chunk in told} == {("gen-0", 7, "a/m")}
+    assert told[-1]["usage"]["cost"] == 0.3 and told[-1]["usage"]["prompt_tokens"] == 10
+    assert set(several.remember) == {text_key("Answer 0"), text_key("Answer 1")}
 
 
 def test_half_an_emoji_does_no_harm() -> None:

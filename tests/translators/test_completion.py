@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
+import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from translators import completion
+from translators.errors import LLMError
 from translators.usage import Usage
 
 USED = Usage(input_tokens=5, output_tokens=3, reasoning_tokens=1)
@@ -94,6 +96,18 @@ def test_a_whole_answer_is_valid_by_the_sdks_types() -> None:
     assert json.loads(body)["choices"][0]["native_finish_reason"] == "end_turn"
 
 
+def test_what_is_too_deep_to_be_written_is_the_providers_fault() -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"a": deep}
+    writer = completion.Chunks("c", 1, "m")
+    with pytest.raises(LLMError, match="254 levels") as streamed:
+        writer.delta({"beside": deep})
+    with pytest.raises(LLMError, match="254 levels") as whole:
+        completion.completion("c", 1, "m", [completion.choice({"beside": deep}, "stop")], USED)
+    assert streamed.value.kind == whole.value.kind == "bad_upstream"
+
+
 def test_a_stream_that_is_cut_ends_like_one_at_its_limit_even_before_its_first_frame() -> None:
     written = completion.Chunks("chatcmpl-1", 7, "small")
     said = [written.delta({"content": "Hal"}), written.delta({"content": "f"})]
@@ -110,5 +124,7 @@ def test_a_stream_that_is_cut_ends_like_one_at_its_limit_even_before_its_first_f
         frame = said[0].replace(b"Hal", text.encode())
         last, _ = chunks(completion.cut_short(frame, USED, {"ended_by": "budget"}))
         assert (last.id, last.choices[0].finish_reason) == (id, "length")
+    frame = said[0].replace(b'"chatcmpl-1"', b'{"a":' * 300 + b"1" + b"}" * 300)  # as a host may have it
+    assert [chunk.id for chunk in chunks(completion.cut_short(frame, USED, {"ended_by": "budget"}))] == ["", ""]
     last, usage = chunks(completion.cut_short(b"", USED, {"ended_by": "key_gone"}))
     assert (last.choices[0].finish_reason, usage.choices) == ("length", [])

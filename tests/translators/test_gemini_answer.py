@@ -17,6 +17,7 @@ from tests.replay import FIXTURES, body_of, recording
 from translators import gemini_answer, gemini_candidate, recall
 from translators.errors import LLMError
 from translators.exchange import Answer, Context
+from translators.usage import Usage
 
 Json = dict[str, Any]
 CONTEXT = Context(model="asked-for", include_usage=True)
@@ -261,6 +262,82 @@ def test_what_is_no_answer_is_the_providers_fault(body: bytes) -> None:
         assert caught.value.kind == "bad_upstream"
 
 
+COUNTS = {"promptTokenCount": 5, "candidatesTokenCount": 7, "totalTokenCount": 12}
+USED = Usage(input_tokens=5, output_tokens=7)
+
+
+@pytest.mark.parametrize(
+    ("told", "used"), [({"usageMetadata": COUNTS}, USED), ({"usageMetadata": {}}, None), ({}, None)]
+)
+def test_what_was_used_for_no_answer_is_known(told: Json, used: Usage | None) -> None:
+    with pytest.raises(LLMError) as caught:
+        gemini_answer.response(json.dumps(told).encode(), CONTEXT, 7, "req")
+    assert caught.value.usage == used
+
+
+def deepened(said: Any, levels: int) -> bytes:
+    """`said` with so many levels for each "deep": orjson reads 1024 and writes 254, Python looks at 1000."""
+    return json.dumps(said).encode().replace(b'"deep"', b'{"a":' * levels + b"1" + b"}" * levels)
+
+
+@pytest.mark.parametrize(
+    ("levels", "candidates", "more"),
+    [
+        *(
+            (levels, [candidate], {})
+            for levels in (300, 1000)
+            for candidate in (
+                {"content": {"parts": [{"functionCall": {"name": "f", "args": "deep"}}]}},
+                {"content": {"parts": [{"functionCall": {"name": "json_answer", "args": "deep"}}]}},
+                {"content": {"parts": [{"hologram": "deep"}]}},
+                {"groundingMetadata": "deep"},
+            )
+        ),
+        (1000, [{"groundingMetadata": "deep"}] * 2, {}),  # each joined to the other
+        (1000, [{"finishReason": "deep"}], {}),
+        (1000, [{"finishReason": "MAX_TOKENS", "logprobsResult": {"chosenCandidates": [{"token": "deep"}]}}], {}),
+        (1000, [{}], {"promptFeedback": {"blockReason": "deep"}}),
+    ],
+)
+def test_what_is_too_deep_is_an_error_behind_what_came_before_it(
+    levels: int, candidates: list[Json], more: Json
+) -> None:
+    context = Context(json_tool="json_answer")
+    said = {"candidates": [{"index": 0, "finishReason": "STOP", **each} for each in candidates], **more}
+    told = deepened({**said, "usageMetadata": COUNTS}, levels)
+    with pytest.raises(LLMError, match="nested") as caught:
+        gemini_answer.response(told, context, 7, "req")
+    assert (caught.value.kind, caught.value.usage) == ("bad_upstream", USED)
+    stream = events(parts({"text": "Hel"})) + b"data: " + told + b"\r\n\r\n"
+    for size in (100, len(stream)):
+        decoder, frames = gemini_answer.Decoder(context, 7, "req"), list[bytes]()
+        with pytest.raises(LLMError, match="nested") as caught:
+            for at in range(0, len(stream), size):
+                frames += decoder.feed(stream[at : at + size])
+            decoder.close()
+        assert caught.value.kind == "bad_upstream" and b'"content":"Hel"' in frames[0]
+        assert (decoder.usage, decoder.started, decoder.output_bytes) == (USED, True, 3)
+
+
+def test_an_answer_too_deep_is_an_answer_where_nothing_was_counted_too() -> None:
+    said = {"candidates": [{"groundingMetadata": "deep", "finishReason": "STOP"}]}
+    with pytest.raises(LLMError) as caught:
+        gemini_answer.response(deepened(said, 300), CONTEXT, 7, "req")
+    assert caught.value.usage == Usage()
+
+
+def test_a_block_whose_reason_is_too_deep_to_be_looked_at_is_a_block() -> None:
+    told = deepened({"promptFeedback": {"blockReason": "deep"}}, 1000)
+    frames, _ = decoded(events(parts({"text": "Hel"})) + b"data: " + told + b"\r\n\r\n")
+    message = rebuilt(frames)
+    assert (message["content"], message["finish_reason"]) == ("Hel", "content_filter")
+
+
+def test_an_event_too_deep_to_be_compared_is_no_pattern() -> None:
+    piece = _PIECE.replace(b'"usageMetadata"', b'"x": ' + deepened("deep", 1010) + b',"usageMetadata"')
+    _told_as_parsed([piece, piece, _PIECE], [])
+
+
 def test_the_clients_names_come_back_and_so_do_custom_tools() -> None:
     context = Context(tool_names={"a_b": "a b"}, custom_tools=frozenset({"shell"}))
     calls = [{"name": "a_b", "id": "x1", "args": {"q": 1}}, {"name": "shell", "args": {"input": "ls"}}]
@@ -328,6 +405,34 @@ def test_images_and_audio_come_out() -> None:
     assert heard["expires_at"] == 7
     made, _ = whole({"content": {"parts": audio}, "finishReason": "STOP"})
     assert base64.b64decode(made["choices"][0]["message"]["audio"]["data"]) == b"abcdefg"
+
+
+def test_what_is_spoken_is_the_transcript() -> None:
+    spoken = [{"text": "Hel"}, {"finished": True}, {"text": "lo"}]
+    audio = [{"inlineData": {"mimeType": "audio/L16", "data": "eHl6"}, "audioTranscription": each} for each in spoken]
+    made, _ = whole({"content": {"parts": audio}, "finishReason": "STOP"})
+    frames, _ = decoded(events(*(parts(each) for each in audio), parts(finishReason="STOP")))
+    for message in (made["choices"][0]["message"], rebuilt(frames)):
+        assert (message["audio"]["transcript"], message["audio"]["data"]) == ("Hello", "eHl6" * 3)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"text": "hm", "thought": True}, "Hi"),
+        ({"inlineData": {"mimeType": "audio/L16", "data": "eHl6"}}, "Hi"),
+        ({"functionCall": {"name": "json_answer", "args": {"a": 1}}}, '{"a":1}Hi'),
+    ],
+)
+def test_a_signature_on_a_part_without_a_place_for_one_is_the_texts(part: Json, text: str) -> None:
+    said = parts({**part, "thoughtSignature": "U2ln"}, {"text": "Hi"}, finishReason="STOP")
+    context = Context(json_tool="json_answer")
+    made, answer = whole(*said["candidates"], context=context)
+    frames, decoder = decoded(events(said), context=context)
+    for message in (made["choices"][0]["message"], rebuilt(frames)):
+        signed = [each["data"] for each in message["reasoning_details"] if each["type"] == "reasoning.encrypted"]
+        assert (message["content"], signed) == (text, ["U2ln"])
+    assert decoder.remember == answer.remember == {recall.text_key(text): {"text_signature": "U2ln"}}
 
 
 def test_code_that_google_ran_is_kept_and_is_no_call() -> None:
@@ -644,7 +749,8 @@ def test_text_alone_is_read_as_any_other_answer(said: dict[str, Any]) -> None:
     text = gemini_answer._text_alone(said)
     if text is None:
         return
-    choices, read = gemini_answer._read(said, Context(), 1, "r")
+    read: dict[int, gemini_candidate.Candidate] = {}
+    choices = gemini_answer._read(said, read, Context(), 1, "r")
     answer = gemini_answer.response(json.dumps(said).encode(), Context(), 1, "r")
     assert json.dumps(json.loads(answer.body)["choices"]) == json.dumps(choices)  # their order included
     assert gemini_candidate.searches(read.values()) == (0, 0)

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.replay import body_of, recording
@@ -84,3 +85,28 @@ def test_the_error_of_a_stream_that_was_a_list() -> None:
 def test_an_odd_error_is_an_error_all_the_same(odd: dict[str, Any]) -> None:
     assert gemini_error.within({"message": "no", **odd}).message == "no"
     assert gemini_error.within({"status": "UNAVAILABLE"}).kind == "overloaded"
+
+
+def test_a_message_cut_within_a_character_keeps_its_kind() -> None:
+    body = b'{"error":{"code":400,"message":"no \\ud83d","status":"FAILED_PRECONDITION"}}'
+    assert gemini_error.error(400, {}, body).kind == "upstream_auth"
+    body = b'{"error":{"code":404,"message":"no \\ud83d","status":"NOT_FOUND"}}'
+    assert gemini_error.error(404, {}, body).message == "no \ufffd"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"message":"deep"}',
+        '{"status":"deep"}',
+        '{"details":[{"requestId":"deep"}]}',
+        '{"details":[{"reason":"deep"}]}',
+        '{"details":[{"retryDelay":"deep"}]}',
+        '{"details":[{"violations":[{"quotaId":"deep"}]}]}',
+    ],
+)
+def test_what_is_nested_too_deep_to_be_looked_at_is_left_out(told: str) -> None:
+    body = told.replace('"deep"', "[" * 1000 + "]" * 1000).join(('{"error":', "}")).encode()
+    error = gemini_error.error(429, {}, body)
+    assert (error.kind, error.message) == ("rate_limit", "The provider answered with status 429")
+    assert gemini_error.within(orjson.loads(body)["error"]).status == 502

@@ -45,6 +45,10 @@ def test_tiers_have_openais_words() -> None:
     assert service_tier({"trafficType": "ON_DEMAND_PRIORITY"}) == "priority"
     assert service_tier({"trafficType": "ON_DEMAND_OFFPEAK"}) is None
     assert service_tier({}) is None
+    deep: list[Any] = []
+    for _ in range(2000):
+        deep = [deep]
+    assert service_tier({"serviceTier": deep}) is None
 
 
 _COUNTS = st.one_of(st.integers(-5, 1000), st.none(), st.text(max_size=2))

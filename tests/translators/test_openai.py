@@ -187,6 +187,14 @@ def test_a_200_that_is_no_answer_is_an_error(body: bytes, kind: str, status: int
     assert (caught.value.kind, caught.value.status) == (kind, status)
 
 
+def test_an_answer_too_deep_to_be_written_anew_is_billed_as_it_was_counted() -> None:
+    used = b'"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}'
+    filtered = b'{"choices":[{"finish_reason":"content_filter","x":' + b"[" * 300 + b"]" * 300 + b"}]," + used + b"}"
+    with pytest.raises(LLMError, match="254 levels") as caught:
+        openai.response(filtered, Context(), 0, "r")
+    assert (caught.value.kind, caught.value.usage) == ("bad_upstream", Usage(input_tokens=3, output_tokens=1))
+
+
 def test_openrouters_errors_inside_a_200_name_the_provider() -> None:
     for id, told in (("09eb220d1055", "AiError: Internal server error"), ("33dee9a955f9", "Malformed function call")):
         with pytest.raises(LLMError, match=told) as caught:
@@ -427,6 +435,42 @@ def test_an_error_in_a_stream_is_raised_after_what_came_before_it(
     assert text in b"".join(frames) and b'"error"' not in b"".join(frames)
     if row["id"] == "8df6d74dc406":  # what it cost comes after the error, and is billed
         assert decoder.usage.cost_usd == "0.0001013"
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**9])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b'{"x":1}\n\n',
+        b'{"error":{"message":"late"}}',
+        b'event: error\ndata: {"message":"late"}\n\n',
+        b'event: error\r\ndata: {"message":"late"}\r\n\r\n',
+        b"data: {nonsense\n\n",
+    ],
+)
+def test_behind_the_end_marker_nothing_counts(behind: bytes, size: int) -> None:
+    stream = frame(piece("a")) + b"data: [DONE]\n\n" + behind
+    decoder = openai.Decoder(Context(), 0, "r")
+    frames = [out for at in range(0, len(stream), size) for out in decoder.feed(stream[at : at + size])]
+    assert frames + decoder.close() == [frame(piece("a"))]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"error":{"message":"Overloaded"}}',
+        b'{"error":null,"message":"Overloaded"}',
+        b'{"type":"error","message":"Overloaded"}',
+        b'{"message":"Overloaded"}',
+        b"Overloaded",
+    ],
+)
+def test_an_error_event_is_an_error_in_any_envelope(data: bytes) -> None:
+    decoder = openai.Decoder(Context(), 0, "r")
+    assert decoder.feed(frame(piece("a"))) == [frame(piece("a"))]
+    with pytest.raises(LLMError, match="Overloaded"):
+        decoder.feed(b"event: error\ndata: " + data + b"\n\n")
+        decoder.close()
 
 
 _USED = frame(usage={"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16})

@@ -93,8 +93,29 @@ def test_param_request_id_and_the_wait_are_kept() -> None:
         (503, b"<html>Bad gateway</html>", "overloaded", "answered 503"),
         (500, b"upstream connect error", "bad_upstream", "upstream connect error"),
         (500, b"", "bad_upstream", "answered 500"),
+        (400, b'{"error":{"message":"no \\ud83d","code":"context_length_exceeded"}}', "context_length", "no \ufffd"),
+        (400, b'{"error":{"metadata":{"raw":"{\\"message\\":\\"no \\\\ud83d\\"}"}}}', "invalid_request", ": no \ufffd"),
     ],
 )
 def test_odd_error_bodies_still_say_something(status: int, body: bytes, kind: str, message: str) -> None:
     error = openai_error.error(status, {}, body)
     assert error.kind == kind and message in error.message
+
+
+def _deep(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"detail":' + _deep(300) + b"}", "answered 429"),
+        (b'{"error":{"message":"no","metadata":{"raw":' + _deep(1000) + b"}}}", "no (upstream): "),
+        (b'{"error":{"message":"no","metadata":{"raw":{"a":1}}}}', 'no (upstream): {"a":1}'),
+        (b'{"metadata":{"raw":' * 500 + b'"no"' + b"}}" * 500, "(upstream): "),
+    ],
+    ids=["detail", "raw", "raw but not deep", "raw within raw"],
+)
+def test_what_is_nested_too_deep_is_left_out_of_the_message(body: bytes, message: str) -> None:
+    error = openai_error.error(429, {}, body)
+    assert error.kind == "rate_limit" and message in error.message

@@ -186,6 +186,27 @@ def test_odd_reasoning_is_relayed_and_not_remembered() -> None:
     assert json.loads(frames[0][5:]) == chunk and decoder.close() == [] and decoder.remember == {}
 
 
+HALF = rb"\ud83d"
+
+
+@pytest.mark.parametrize("other", [rb"\ude00", b""], ids=["both halves", "one half"])
+@pytest.mark.parametrize("place", [b"reasoning", b"content"])
+def test_a_character_in_two_frames_is_remembered_whole_or_not_at_all(other: bytes, place: bytes) -> None:
+    """A host in JavaScript cuts an emoji in two. What was signed goes back as it was, or not at all."""
+    detail = b'"reasoning_details":[{"type":"reasoning.text","index":0,"text":"%b","signature":"s"}]'
+    said = {b"reasoning": detail, b"content": b'"content":"%b"'}
+    deltas = [said[b"reasoning"] % b"Hm", said[b"content"] % b"Yes", said[place] % HALF, said[place] % (other + b"!")]
+    decoder = openrouter.Decoder(Context(CLAUDE), 0, "r")
+    for delta in deltas:
+        decoder.feed(b'data: {"choices":[{"index":0,"delta":{%b}}]}\n\n' % delta)
+    decoder.feed(b"data: [DONE]\n\n")
+    decoder.close()
+    thought, text = ("Hm😀!", "Yes") if place == b"reasoning" else ("Hm", "Yes😀!")
+    kept = {"type": "reasoning.text", "index": 0, "text": thought, "signature": "s"}
+    remembered = {text_key(text): {"openrouter": {"maker": "anthropic", "reasoning_details": [kept]}}}
+    assert decoder.remember == (remembered if other else {})
+
+
 def test_every_recorded_answer_says_what_it_cost() -> None:
     """A caller's own key at the provider is billed there: OpenRouter's fee and that are the cost."""
     stated = []

@@ -43,3 +43,17 @@ def test_a_name_counts_only_behind_the_message_that_it_answered() -> None:
     assert wanted({"messages": [*first, yes]}) == {text_key("Yes."): anchor(first)}
     assert anchor(first) != anchor(other)
     assert anchor([{"role": "system", "content": "It is noon"}, *first]) == anchor(first)
+
+
+def test_a_question_too_deep_to_be_written_is_told_by_its_text() -> None:
+    deep: object = 1
+    for _ in range(300):
+        deep = {"a": deep}
+
+    def asked(question: str) -> list[dict[str, object]]:
+        return [{"role": "user", "content": [{"type": "text", "text": question, "beside": deep}]}]
+
+    yes = {"role": "assistant", "content": "Yes."}
+    first, other = asked("Is it Alice?"), asked("Is it raining?")
+    assert wanted({"messages": [*first, yes]}) == {text_key("Yes."): anchor(first)}
+    assert anchor(first) != anchor(other)
