@@ -81,7 +81,7 @@ def test_a_stream_whose_hold_cannot_grow_is_ended_cleanly(gateway: Running, upst
     """Another request of the key holds the rest of its cap."""
     key, cap = gateway.new_key(key_alias="shared", max_budget="0.02"), Decimal("0.02")
     upstream.handler = lambda request: (
-        words(4000, pause_s=0.002) if json.loads(request.body).get("stream") else json_reply(200, {}).stalled(0)
+        words(4000, pause_s=0.01) if json.loads(request.body).get("stream") else json_reply(200, {}).stalled(0)
     )
     large = HELLO | {"max_tokens": 1700}
     holding = threading.Thread(target=lambda: httpx.Client(timeout=3), daemon=True)
