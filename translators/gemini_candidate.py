@@ -134,25 +134,22 @@ class Candidate:
         text = part.get("text")
         if part.get("thought") is True and isinstance(text, str):
             yield from self._thought(text)
-            if signature:
-                yield self._sign(signature)
         elif isinstance(text, str):
             if text:
                 self._text.append(text)
                 yield self._counted(text, {"content": text})
             if signature:
-                yield self._sign(signature)
+                self._text_signature = signature
+                yield self._signed(signature)
         elif isinstance(part.get("functionCall"), dict):
             yield from self._call(part["functionCall"], signature)
         elif isinstance(part.get("inlineData"), dict):
-            delta = self._media(part, signature)
-            yield delta
-            if signature and "audio" in delta:  # an image and a block hold their own
-                yield self._sign(signature)
+            yield self._media(part, signature)
         elif kinds := [key for key in part if key not in ("thought", "thoughtSignature")]:
             yield self._block(part, next((kind for kind in kinds if kind in SERVER_PARTS), kinds[0]))
         elif signature:
-            yield self._sign(signature)
+            self._text_signature = signature
+            yield self._signed(signature)
 
     def _counted(self, text: str, delta: Json) -> Json:
         self.bytes += len(text.encode(errors="surrogatepass"))
@@ -168,11 +165,6 @@ class Candidate:
             self._thinking = True
         detail["index"] = self._details - 1
         yield self._counted(text, {"reasoning_content": text, "reasoning_details": [detail]})
-
-    def _sign(self, signature: str) -> Json:
-        """The signature of what is no call: it is the text's, which alone goes back for all of it."""
-        self._text_signature = signature
-        return self._signed(signature)
 
     def _signed(self, signature: str, call: str | None = None) -> Json:
         detail: Json = {"type": "reasoning.encrypted", "data": signature, "format": FORMAT, "index": self._details}
@@ -192,8 +184,6 @@ class Candidate:
                 arguments = told(call.get("args") or {}).decode()
                 self._text.append(arguments)
                 yield self._counted(arguments, {"content": arguments})
-                if signature:
-                    yield self._sign(signature)
                 return
             yield from self._begin(call, str(name), signature)
             if not call.get("willContinue") and not pieces:

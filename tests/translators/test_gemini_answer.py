@@ -416,25 +416,6 @@ def test_what_is_spoken_is_the_transcript() -> None:
         assert (message["audio"]["transcript"], message["audio"]["data"]) == ("Hello", "eHl6" * 3)
 
 
-@pytest.mark.parametrize(
-    ("part", "text"),
-    [
-        ({"text": "hm", "thought": True}, "Hi"),
-        ({"inlineData": {"mimeType": "audio/L16", "data": "eHl6"}}, "Hi"),
-        ({"functionCall": {"name": "json_answer", "args": {"a": 1}}}, '{"a":1}Hi'),
-    ],
-)
-def test_a_signature_on_a_part_without_a_place_for_one_is_the_texts(part: Json, text: str) -> None:
-    said = parts({**part, "thoughtSignature": "U2ln"}, {"text": "Hi"}, finishReason="STOP")
-    context = Context(json_tool="json_answer")
-    made, answer = whole(*said["candidates"], context=context)
-    frames, decoder = decoded(events(said), context=context)
-    for message in (made["choices"][0]["message"], rebuilt(frames)):
-        signed = [each["data"] for each in message["reasoning_details"] if each["type"] == "reasoning.encrypted"]
-        assert (message["content"], signed) == (text, ["U2ln"])
-    assert decoder.remember == answer.remember == {recall.text_key(text): {"text_signature": "U2ln"}}
-
-
 def test_code_that_google_ran_is_kept_and_is_no_call() -> None:
     message = rebuilt(decoded(body_of(recording("gemini.streamGenerateContent", "a11e399be5ac")))[0])
     kinds = [block["type"] for block in message["server_tool_blocks"]]
