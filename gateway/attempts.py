@@ -180,7 +180,7 @@ class Course:
             tell(*piece)
         except LLMError:
             return False
-        except Exception:
+        except Exception:  # a fault of ours in what is left over must not keep the bill from being written
             log.exception("request %s: what had come unread of its answer cannot be counted", self.request_id)
             return False
         return True

@@ -169,7 +169,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         if course.target is not None:
             masked(error, course.target)
         raise
-    except Exception:
+    except Exception:  # a fault of ours, which goes on: `_tell` logs it
         course.faulted()
         raise
     finally:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.caller import Client
+from tests.gateway.test_chat import ANSWER, COUNT, FINISH, SAY
 from tests.replay import EVENTS, NOTHING, SILENCE, Reply, Upstream, event_reply, json_reply
 from tests.running import Running, configured
 
@@ -30,17 +31,6 @@ HELLO: dict[str, Any] = {
     "max_completion_tokens": 400,
     "messages": [{"role": "system", "content": "Answer."}, {"role": "user", "content": "Hello"}],
 }
-HEAD = {"id": "chatcmpl-1", "created": 1, "model": "small-2026"}
-USAGE = {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50}
-ANSWER = HEAD | {
-    "object": "chat.completion",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
-    "usage": USAGE,
-}
-CHUNK = HEAD | {"object": "chat.completion.chunk"}
-SAY = CHUNK | {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi there"}, "finish_reason": None}]}
-FINISH = CHUNK | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-COUNT = CHUNK | {"choices": [], "usage": USAGE}
 TIMES = 5
 BOTH = "both: {targets: [{model: openai/gone}], fallback: [openai/small]}"
 CLOSED = {"connection": "close"}
