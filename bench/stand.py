@@ -33,14 +33,14 @@ FULL = Scale(
     rounds=8,
     pairs=6,
     seconds=0.3,
-    stream_pairs=2,
+    stream_pairs=3,
     streams=64,
     translated_in_step=True,
     peer_pairs=4,
     peer_seconds=1.0,
     starts=1,
     first_token_events=512,
-    first_token_s=6.0,
+    first_token_s=12.0,
 )
 QUICK = Scale(
     rounds=1,
