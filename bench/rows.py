@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import mean, median
-from typing import Any
+from statistics import mean, median, quantiles
+from typing import Any, Literal
 
 from bench.answers import Dialect
 from bench.compared import Compared, compared, cost
@@ -15,7 +15,10 @@ from bench.stand import Stand
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `figure`: the median of `samples`; of a row in which one is one too many, the `worst`.
+    """One line of the table. `figure`: what `counts` of the `samples`.
+
+    Of a time by itself that is the lower quartile, `quiet`, since whatever else the machine does only adds to it; the
+    `worst` where one is one too many.
 
     Without samples nothing was measured, and `note` says why. `us` and `store_us`: microseconds of CPU a request, by
     who took them and of whose store's server. `why`: what stands in a target's way.
@@ -31,7 +34,7 @@ class Row:
     store_us: dict[str, float] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
     why: str = ""
-    worst: bool = False
+    counts: Literal["median", "quiet", "worst"] = "median"
     failed: bool = False  # an answer was not good, or a gateway did not start
     others: float = 0.0  # cores that other programs took meanwhile
 
@@ -40,7 +43,9 @@ class Row:
         """None where nothing was measured."""
         if not self.samples:
             return None
-        return max(self.samples) if self.worst else median(self.samples)
+        if self.counts == "worst":
+            return max(self.samples)
+        return quiet(self.samples) if self.counts == "quiet" else median(self.samples)
 
     @property
     def met(self) -> bool | None:
@@ -51,6 +56,11 @@ class Row:
         if self.at_most is not None:
             return figure <= self.at_most
         return None if self.at_least is None else figure >= self.at_least
+
+
+def quiet(samples: Sequence[float]) -> float:
+    """The lower quartile."""
+    return quantiles(samples, n=4, method="inclusive")[0] if len(samples) > 1 else samples[0]
 
 
 def joined(rounds: Sequence[Row]) -> Row:
@@ -95,14 +105,11 @@ def _pairs(stand: Stand, streamed: bool) -> int:
     return stand.scale.stream_pairs if streamed else stand.scale.pairs
 
 
-def _compare(
-    stand: Stand, one: tuple[Gateway, Work], other: tuple[Gateway, Work], pairs: int, warm: int = 1, **how: Any
-) -> Compared:
-    """Of what either of them does for the first time, `warm` runs are thrown away."""
+def _compare(stand: Stand, one: tuple[Gateway, Work], other: tuple[Gateway, Work], pairs: int, **how: Any) -> Compared:
+    """What either of them does for the first time is thrown away."""
     for gateway, work in (other, one):
         if (gateway.name, work) not in stand.warmed:
-            for _ in range(warm):
-                cost(gateway, work, stand.folder)
+            cost(gateway, work, stand.folder)
             stand.warmed.add((gateway.name, work))
     return compared(one, other, pairs, stand.folder, **how)
 
@@ -154,7 +161,9 @@ def embedded(stand: Stand) -> Iterator[Row]:
 
 
 AT_LEAST = {"litellm": (80.0, 30.0), "portkey": (8.0, 4.0), "sglang": (1.0, 1.0)}  # × our CPU: whole, streamed
-WARM = 2  # runs of whole answers, which come first, that are thrown away: V8 compiles for seconds
+RUN_S = {"litellm": 1.0}  # it gives a hundred answers in one, and each of its looks for garbage shows
+WARM_S = 1.0  # of whole answers that are thrown away in each round, and as much twice more at first: V8 compiles for
+# seconds, and lets go of what it had compiled, a third of what it takes, when nothing came for a while
 
 
 def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
@@ -167,17 +176,19 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
                 yield Row(f"beside {name}", (), "× headgate", at_least=at_least, note=note)
             return
         other = stand.other(name, lambda: STARTED[name](stand.upstream, stand.folder))
-        for streamed, how in ((False, _whole(16, stand.scale.peer_seconds)), (True, _streams(stand))):
-            yield _beside_peer(stand, other, streamed, how)
+        yield _beside_peer(stand, other, False, _whole(16, RUN_S.get(name, stand.scale.seconds)))
+        yield _beside_peer(stand, other, True, _streams(stand))
 
     return rows
 
 
 def _beside_peer(stand: Stand, other: Gateway, streamed: bool, how: dict[str, Any]) -> Row:
     theirs, ours = (gateway.work("openai", streamed, **how) for gateway in (other, stand.headgate))
-    pairs, warm = (stand.scale.stream_pairs, 1) if streamed else (stand.scale.peer_pairs, WARM)
-    cost(other, theirs, stand.folder)  # a third more, the first time after a while: V8 lets go of what it had compiled
-    found = _compare(stand, (other, theirs), (stand.headgate, ours), pairs, warm)
+    pairs = stand.scale.stream_pairs if streamed else round(stand.scale.peer_s / how["seconds"])
+    cold = theirs if streamed else replace(theirs, seconds=WARM_S)
+    for _ in range(1 if (other.name, theirs) in stand.warmed else 3):
+        cost(other, cold, stand.folder)
+    found = _compare(stand, (other, theirs), (stand.headgate, ours), pairs)
     return _compared(
         f"beside {other.name} {other.version}: {'stream of 64 paced events, 64' if streamed else 'unary, 16'} at once",
         "× headgate",

@@ -22,8 +22,7 @@ class Scale:
     stream_pairs: int
     streams: int  # of a run of streams
     translated_in_step: bool  # whether translated streams are measured in step too
-    peer_pairs: int  # of whole answers beside a peer
-    peer_seconds: float  # longer: LiteLLM gives a hundred answers in one, and each of its looks for garbage shows
+    peer_s: float  # of a peer's whole answers, in as many runs as fit
     starts: int
     first_token_events: int  # of the 512 open streams: at 20 ms each, so many seconds that new ones must come
     first_token_s: float  # measured once they are open
@@ -36,9 +35,8 @@ FULL = Scale(
     stream_pairs=3,
     streams=64,
     translated_in_step=True,
-    peer_pairs=4,
-    peer_seconds=1.0,
-    starts=1,
+    peer_s=4.0,
+    starts=2,
     first_token_events=512,
     first_token_s=12.0,
 )
@@ -49,8 +47,7 @@ QUICK = Scale(
     stream_pairs=2,
     streams=64,
     translated_in_step=False,
-    peer_pairs=2,
-    peer_seconds=0.7,
+    peer_s=2.0,
     starts=2,
     first_token_events=256,
     first_token_s=3.0,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.gateways import ROOT
@@ -47,10 +48,11 @@ def target(row: Row) -> str:
 
 
 def about(row: Row) -> str:
-    """Who took how much, what else there is to say, and whether other programs ran meanwhile."""
+    """Who took how much, the median where it does not count, what else there is to say, whether other programs ran."""
     costs = ", ".join(f"{name} {_time(us)}{_of_store(row.store_us.get(name, 0.0))}" for name, us in row.us.items())
+    middle = f"median {median(row.samples):.3g}" if row.counts == "quiet" and len(row.samples) > 1 else ""
     noisy = f"noisy: others took {row.others * 100:.0f} % of a core" if row.others > NOISE else ""
-    return "; ".join(each for each in (costs, row.note, noisy) if each)
+    return "; ".join(each for each in (costs, middle, row.note, noisy) if each)
 
 
 def _time(us: float) -> str:

@@ -9,7 +9,7 @@ from bench.answers import EVENTS
 from bench.gateways import PACE_MS, Gateway, Headgate, headgate, headgate_as
 from bench.load import Work
 from bench.processes import WORKER_CORE, running
-from bench.rows import Row
+from bench.rows import Row, quiet
 from bench.stand import Stand
 from gateway.commands.processes import cpu_s, rss_bytes
 
@@ -29,18 +29,20 @@ def _direct(stand: Stand, **how: Any) -> Work:
 
 def added_latency(stand: Stand) -> Iterator[Row]:
     """One request at a time: through the gateway, less straight to the upstream."""
-    added: dict[str, list[float]] = {"p50": [], "p99": []}
+    through: dict[str, list[float]] = {"p50": [], "p99": []}
+    direct: dict[str, list[float]] = {"p50": [], "p99": []}
     how = {"concurrency": 1, "seconds": stand.scale.seconds}
     ours, straight = stand.headgate.work("openai", False, **how), _direct(stand, streamed=False, **how)
     load.run(ours, stand.headgate.port, stand.folder)
     for _ in range(stand.scale.pairs):
-        direct = load.run(straight, stand.upstream.port, stand.folder).latency_ms
-        through = load.run(ours, stand.headgate.port, stand.folder).latency_ms
-        for point, differences in added.items():
-            differences.append(through[point] - direct[point])
+        for work, port, found in ((straight, stand.upstream.port, direct), (ours, stand.headgate.port, through)):
+            run = load.run(work, port, stand.folder)
+            for point, times in found.items():
+                times.append(run.latency_ms[point])
     for point, at_most in (("p50", 0.35), ("p99", 1.0)):
-        work = f"added latency, unary, one at a time, {point}"
-        yield Row(work, added[point], "ms", at_most=at_most, why=WAITED)
+        added = [each - quiet(direct[point]) for each in through[point]]
+        told = f"added latency, unary, one at a time, {point}"
+        yield Row(told, added, "ms", at_most=at_most, why=WAITED, counts="quiet")
 
 
 def first_token(stand: Stand) -> Iterator[Row]:
@@ -63,11 +65,12 @@ def first_token(stand: Stand) -> Iterator[Row]:
     what = f"{OPEN} open paced streams, {rate:.0f} more a second"
     detail = {"through": run.first_content_ms, "direct": direct.first_content_ms}
     note = f"{cores * 100:.0f} % of a core, when last measured{TOO_MANY if cores > ALL else ''}"
-    yield Row(f"added time to first token, p99, {what}", [added], "ms", 5, note=note, detail=detail, why=QUEUED)
+    told = f"added time to first token, p99, {what}"
+    yield Row(told, [added], "ms", at_most=5, note=note, detail=detail, why=QUEUED, counts="quiet")
     stalled = float(run.widest_gap_ms > STALL_MS)
     silence = {"widest_gap_ms": run.widest_gap_ms, "direct": direct.widest_gap_ms}
     work_done = f"runs of these in which a stream was silent for {STALL_MS:.0f} ms"
-    yield Row(work_done, [stalled], "", at_most=0, detail=silence, worst=True)
+    yield Row(work_done, [stalled], "", at_most=0, detail=silence, counts="worst")
 
 
 def open_streams(stand: Stand) -> Iterator[Row]:
@@ -97,7 +100,7 @@ def beginnings(stand: Stand) -> Iterator[Row]:
         with running(ours.command, WORKER_CORE, ours.log, _answers(ours, work, stand), ours.env) as pid:
             times.append(time.monotonic() - begun)
             memory.append(rss_bytes(pid) / MB)
-    yield Row("start to first answer", times, "s", at_most=1)
+    yield Row("start to first answer", times, "s", at_most=1, counts="quiet")
     yield Row("memory of an idle worker", memory, "MB", at_most=90)
 
 

@@ -41,9 +41,18 @@ def test_a_row_is_what_all_rounds_have_of_it() -> None:
 
 
 def test_what_must_never_be_counts_where_it_was_once() -> None:
-    never, once = (joined([Row("w", [each], "", at_most=0, worst=True) for each in runs]) for runs in ([0, 0], [0, 1]))
+    never, once = (
+        joined([Row("w", [silent], "", at_most=0, counts="worst") for silent in runs]) for runs in ([0, 0], [0, 1])
+    )
     assert (never.met, once.met) == (True, False)
     assert verdict(once) == "short"
+
+
+def test_of_a_time_by_itself_the_quiet_quarter_counts() -> None:
+    busy = Row("w", [0.9, 0.4, 1.2, 0.44, 0.8], "ms", at_most=0.5, counts="quiet")
+    assert (busy.figure, busy.met) == (0.44, True)
+    assert "median 0.8" in line(busy)
+    assert Row("w", [0.9], "ms", at_most=0.5, counts="quiet").figure == 0.9
 
 
 def measured(work: str, **us: float) -> Row:
