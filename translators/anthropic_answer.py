@@ -14,7 +14,7 @@ from translators.anthropic_blocks import FINISH, KEPT, Reply
 from translators.completion import Chunks, choice, completion, rewritten
 from translators.errors import Kind, LLMError, cut_off, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
-from translators.json_values import answer_of, event_of, object_of, piece_of
+from translators.json_values import all_digits, answer_of, event_of, object_of, piece_of
 from translators.usage import Usage, count, later
 
 Json = dict[str, Any]
@@ -141,6 +141,8 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
         if text is not None and native != "pause_turn":
             made, reason, remember = {"content": text}, FINISH.get(native or "", "stop"), NONE
         else:
+            if b'"tool_use"' in body:
+                message["content"] = all_digits(message, body)["content"]
             made, reason, remember = _read(message, native, context)
         id = message.get("id")
         return Answer(

@@ -14,7 +14,7 @@ from translators.bedrock_blocks import KEPT, Reply
 from translators.completion import Chunks, choice, completion
 from translators.errors import Kind, LLMError, cut_off, of_status, request_id_header, retry_after_s, unexplained
 from translators.exchange import NONE, Answer, Context
-from translators.json_values import answer_of, event_of, object_of, objects_of, piece_of
+from translators.json_values import all_digits, answer_of, event_of, object_of, objects_of, piece_of
 from translators.usage import Usage, count, later
 
 Json = dict[str, Any]
@@ -165,6 +165,8 @@ def response(body: bytes, context: Context, created: int, request_id: str) -> An
     """A ConverseResponse as a chat completion. Raises LLMError("bad_upstream") for what is none."""
     read = answer_of(body)
     told = read if isinstance(read, dict) else {}
+    if "output" in told and b'"toolUse"' in body:
+        told["output"] = all_digits(told, body)["output"]
     try:
         return _answer(told, context, created, request_id)
     except LLMError as failure:

@@ -18,6 +18,7 @@ from translators import media as media_types
 from translators import recall
 from translators.errors import LLMError
 from translators.exchange import Endpoint, Json, Media
+from translators.json_values import all_digits
 from translators.outcomes import Dropped
 
 FORMAT = "google-gemini-v1"  # OpenRouter's word for these signatures in `reasoning_details`
@@ -335,7 +336,7 @@ def _objects(value: object) -> list[Json]:
 
 def _object(text: str) -> Json | None:
     try:
-        parsed = orjson.loads(text)
+        parsed = all_digits(orjson.loads(text), text.encode())
     except orjson.JSONDecodeError:
         return None
     return parsed if isinstance(parsed, dict) else None

@@ -1,5 +1,6 @@
 """JSON as others wrote it: members that may be of any type, texts that may be no JSON at all."""
 
+import json
 import re
 from typing import Any
 
@@ -8,6 +9,8 @@ import orjson
 from translators.errors import LLMError
 
 Json = dict[str, Any]
+
+_LONG = re.compile(rb"\d{19}")  # 18 digits fit into 64 bits whatever they are
 
 
 def object_of(raw: Json, name: str) -> Json:
@@ -23,11 +26,28 @@ def objects_of(raw: Json, name: str) -> list[Json]:
 
 
 def parsed(text: str) -> Any:
-    """What `text` holds as JSON, else the text itself: a model may have been cut short."""
+    """What `text` holds as JSON, with all digits, else the text itself: a model may have been cut short."""
     try:
-        return orjson.loads(text)
+        return all_digits(orjson.loads(text), text.encode())
     except orjson.JSONDecodeError:
         return text
+
+
+def all_digits(value: Any, text: bytes) -> Any:
+    """`value`, which orjson read from `text`, with integers past 64 bits as they stand there: it reads those as floats.
+
+    They are orjson.Fragment then, fit for nothing but to be written.
+    """
+    if not _LONG.search(text):
+        return value
+    try:
+        return json.loads(whole_characters(text), parse_int=_digits)
+    except RecursionError:  # where it is written it is refused
+        return value
+
+
+def _digits(text: str) -> Any:
+    return int(text) if len(text) < 19 else orjson.Fragment(text)
 
 
 def answer_of(body: bytes) -> Any:

@@ -133,3 +133,42 @@ def test_a_whole_answer_that_was_cut_within_a_character_is_an_answer(dialect: st
     answer = TRANSLATORS[dialect].response(_BODIES[dialect] % _HALVED, Context(), 0, "r")
     assert json.loads(answer.body)["choices"][0]["message"]["content"] == "Hi \ufffd"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (5, 2)
+
+
+_LONG = '{"n":[-123456789012345678901234567890,1.5],"text":"\\ud83d\\ude00 é"}'
+
+
+@DIALECTS
+def test_a_number_that_a_client_sends_back_keeps_its_digits(translator: Translator) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": _LONG}}
+    messages = [
+        TURN[1],
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": _LONG},
+    ]
+    made = translator.request({"model": "m", "messages": messages, "tools": [WEATHER]}, ENDPOINT, {}, NONE)
+    assert made.body.count(b"-123456789012345678901234567890") == 2
+    assert json.loads(made.body)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (
+            "anthropic",
+            '{"type":"message","stop_reason":"tool_use","usage":{"input_tokens":5,"output_tokens":2},'
+            '"content":[{"type":"text","text":"\\ud83d"},{"type":"tool_use","id":"c","name":"f","input":%s}]}',
+        ),
+        (
+            "bedrock",
+            '{"stopReason":"tool_use","usage":{"inputTokens":5,"outputTokens":2},"output":{"message":{"content":'
+            '[{"text":"\\ud83d"},{"toolUse":{"toolUseId":"c","name":"f","input":%s}}]}}}',
+        ),
+    ],
+)
+def test_a_number_that_a_model_writes_keeps_its_digits(dialect: str, body: str) -> None:
+    answer = TRANSLATORS[dialect].response((body % _LONG).encode(), Context(), 0, "r")
+    message = json.loads(answer.body)["choices"][0]["message"]
+    assert message["content"] == "\ufffd"
+    assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == json.loads(_LONG)
+    assert answer.usage.completion_tokens == 2

@@ -1,7 +1,11 @@
 """JSON of any kind, read without a surprise."""
 
+import json
+
 import orjson
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from translators.errors import LLMError
 from translators.json_values import Json, answer_of, encoded, event_of, object_of, objects_of, parsed, piece_of
@@ -18,6 +22,25 @@ def test_members_of_another_type_are_nothing() -> None:
 def test_text_that_is_no_json_stays_text() -> None:
     assert parsed('{"a": [1]}') == {"a": [1]}
     assert parsed('{"a": ') == '{"a": '
+
+
+@given(
+    st.recursive(
+        st.integers(-(10**300), 10**300)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(st.characters(exclude_categories=["Cs"])),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    )
+)
+@example([10**18 - 1, 10**18, 2**63, -(2**63) - 1, 2**64, 10**300])
+def test_no_number_loses_a_digit(value: object) -> None:
+    assert json.loads(orjson.dumps(parsed(json.dumps(value)))) == value
+
+
+def test_what_is_too_deep_to_be_read_again_is_told_so_where_it_is_written() -> None:
+    deep = parsed("[" * 1000 + "1234567890123456789012" + "]" * 1000)
+    with pytest.raises(LLMError, match="254 levels"):
+        encoded({"a": deep})
 
 
 def test_what_a_provider_sent_is_its_own_fault() -> None:
