@@ -146,7 +146,8 @@ class Ledger:
             whose = wish.request_id, wish.parties, wish.names
             return Hold(*whose, dues.counters, ceiling.most, self.now(), offline=True)
         if isinstance(answer, Refused):
-            raise refusal(answer, wish.parties.dues(wish.names, self.now()).meters)
+            dues = wish.parties.dues(wish.names, self.now())
+            raise refusal(answer, dues.meters, dues.counters, ceiling.least, ceiling.most)
         self.live[wish.request_id] = answer
         return answer
 

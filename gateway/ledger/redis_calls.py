@@ -168,10 +168,10 @@ def reserved(answer: Any) -> tuple[Granted | Refused, bytes]:
         case [b"granted", amount, afford, tokens, taken, *levels]:
             full_s = map(truediv, levels[1::2], _MICRO)
             return _new(Granted, (amount, afford, tokens, tuple(zip(levels[::2], full_s, strict=True)))), taken
-        case [b"window", counter, seconds, microseconds, _]:
+        case [b"window", counter, seconds, microseconds, _, _]:
             return Refused("window", counter.decode(), int(seconds) + int(microseconds) / 1e6), b""
-        case [reason, name, _, _, wait_s]:
-            return Refused(reason.decode(), name.decode(), retry_after_s=float(wait_s)), b""
+        case [reason, name, _, _, wait_s, left]:
+            return Refused(reason.decode(), name.decode(), retry_after_s=float(wait_s), left_nanousd=left), b""
     raise StoreDown("Redis gave an answer that reserve.lua does not give")
 
 

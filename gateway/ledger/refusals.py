@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, inf
 
-from gateway.ledger.store import Level, Meter, Refused
+from gateway.ledger.store import Counter, Level, Meter, Refused
+from gateway.virtual_keys import usd
 from translators.errors import LLMError
 
 Names = tuple[str, str, str]  # of the headers for the limit, what remains of it, and when it is whole again
@@ -25,17 +26,27 @@ _REQUESTS: Names = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-request
 _TOKENS: Names = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
 _NAMES = {"parallel": None, "rpm": _REQUESTS, "rpd": _REQUESTS, "tpm": _TOKENS, "tpd": _TOKENS}
 _SCOPE = re.compile(r"(?:(.*?)@)??(org|team|key|user|tag):(.*)", re.DOTALL)
+_SHARED = ("org", "tag")  # whose figures are not for every caller
 _STOP = {"x-should-retry": "false"}
 
 
-def refusal(answer: Refused, meters: Sequence[Meter]) -> LLMError:
-    """The 429 for `answer`."""
+def refusal(
+    answer: Refused, meters: Sequence[Meter], counters: Sequence[Counter], least_nanousd: int, most_nanousd: int
+) -> LLMError:
+    """The 429 for `answer` to a request that costs so much at least, and at most."""
     if answer.reason in ("rate", "too_large"):
         return _over_a_limit(answer, next(meter for meter in meters if meter.name == answer.name))
     scope, _, window = answer.name.rpartition("|")
     whose = f"the budget of {whose_is(scope)}{'' if window == 'total' else f' for {window}'}"
     if answer.reason == "over_budget":
-        return LLMError("over_budget", f"{_capital(whose)} does not cover this request", headers=_STOP)
+        strict = any(counter.on_cap == "refuse" for counter in counters)
+        needs = f"it may cost ${usd(most_nanousd)}" if strict else f"it takes ${usd(least_nanousd)} at least"
+        caps = {counter.name: counter.cap_nanousd for counter in counters}
+        left, cap = answer.left_nanousd, caps.get(answer.name)
+        message = f"{_capital(whose)} does not cover this request"
+        if cap is not None and _parts(scope)[1] not in _SHARED:
+            message += f": {needs}, and ${usd(max(0, left))} of ${usd(cap)} is left"
+        return LLMError("over_budget", message, headers=_STOP)
     return LLMError("budget_held", f"The rest of {whose} is held by requests that are still running", retry_after_s=1)
 
 
@@ -57,8 +68,13 @@ def _over_a_limit(answer: Refused, meter: Meter) -> LLMError:
 
 def whose_is(scope: str) -> str:
     """A scope in words: "this key", "this team for gpt-*"."""
-    pattern, kind, id = _SCOPE.fullmatch(scope).groups()  # type: ignore[union-attr]  # every scope is of this form
+    pattern, kind, id = _parts(scope)
     return _WHOSE.get(kind, f"the tag {id!r}") + (f" for {pattern}" if pattern else "")
+
+
+def _parts(scope: str) -> tuple[str | None, str, str]:
+    """The pattern of models, the kind and the id."""
+    return _SCOPE.fullmatch(scope).groups()  # type: ignore[union-attr, return-value]  # every scope is of this form
 
 
 def _capital(text: str) -> str:

@@ -45,7 +45,7 @@ def grant(ask: Ask, balances: Sequence[tuple[int, int]]) -> Granted | Refused:
     if most <= 0:
         return Granted(most, afford)
     if afford < (most if strict else ask.least_nanousd) or afford <= 0:
-        return Refused("over_budget", spent_out.name)
+        return Refused("over_budget", spent_out.name, left_nanousd=afford)
     if free >= most and (strict or ask.whole or (alone and most <= free // 2)):
         return Granted(most, afford)
     want = most if strict else min(most, max(ask.usual_nanousd, free // SHARE, 1))

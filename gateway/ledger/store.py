@@ -183,13 +183,15 @@ class Refused(NamedTuple):
     """Nothing is held. `over_budget`: spent; `held`: others hold it and may give it back; `rate`: a meter is full, with
     room again after `retry_after_s`; `too_large`: a meter will never have that room; `stale`: a record changed, read
     it again; `gone`: the key or team no longer exists or is revoked, or a hold that was to grow is not there;
-    `window`: the worker's clock is off, use `now_s`. `name` is the counter's or the meter's.
+    `window`: the worker's clock is off, use `now_s`. `name` is the counter's or the meter's; `left_nanousd` what a
+    reserve found that this counter's cap has not spent, below 0 where it is in debt.
     """
 
     reason: Literal["over_budget", "held", "rate", "too_large", "stale", "gone", "window"]
     name: str = ""
     now_s: float = 0.0
     retry_after_s: float = 0.0
+    left_nanousd: int = 0
 
 
 @dataclass(frozen=True, slots=True)

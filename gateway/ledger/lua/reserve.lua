@@ -14,7 +14,7 @@
 --       `parallel` meter its scope; for each meter: key (of a `parallel` one its scope), a letter for its measure (r rpm,
 --       t tpm, R rpd, T tpd, p parallel), limit
 -- Answers {'granted', amount, afford or nil, tokens, what was taken of the meters, then for each meter used, full in µs}
--- or {reason, name, s, us, retry after s}.
+-- or {reason, name, s, us, retry after s, what a cap that is spent has left}.
 --
 -- A table or a text costs as much as a look into a hash: where all is as usual there are few.
 
@@ -22,8 +22,8 @@ local SHARE = 8
 local least, usual, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local hold_key = root .. 'hold:' .. ARGV[1]
 
-local function refused(reason, name, wait_s)
-  return {reason, name or '', time[1], time[2], wait_s and format('%.6f', wait_s) or '0'}
+local function refused(reason, name, wait_s, left)
+  return {reason, name or '', time[1], time[2], wait_s and format('%.6f', wait_s) or '0', left or 0}
 end
 
 local function counter_name(key) return sub(key, #root + 6) end -- behind `sums:`
@@ -82,7 +82,7 @@ local function grant()
 end
 
 local amount, why = grant()
-if why == 'over_budget' then return refused(why, counter_name(spent_out)) end
+if why == 'over_budget' then return refused(why, counter_name(spent_out), nil, afford) end
 
 local tokens, least_tokens = tonumber(ARGV[7]), tonumber(ARGV[8])
 if ARGV[16] ~= '' then tokens = math.min(tokens, tonumber(ARGV[16])) end

@@ -34,10 +34,14 @@ ROOT = keys("{p:default}:")
             [b"granted", 5, 0, 7, b"[]", 1, 0, 7, 60_500_000],
             Granted(5, 0, 7, ((1, 0.0), (7, 60.5))),
         ),
-        ([b"held", b"key:k|total", b"1", b"2", b"0"], Refused("held", "key:k|total")),
-        ([b"rate", b"key:k|rpm", b"1", b"2", b"3.5"], Refused("rate", "key:k|rpm", retry_after_s=3.5)),
+        ([b"held", b"key:k|total", b"1", b"2", b"0", 0], Refused("held", "key:k|total")),
         (
-            [b"window", "user:é|1d:x".encode(), b"1795181749", b"250000", b"0"],
+            [b"over_budget", b"key:k|total", b"1", b"2", b"0", -3],
+            Refused("over_budget", "key:k|total", left_nanousd=-3),
+        ),
+        ([b"rate", b"key:k|rpm", b"1", b"2", b"3.5", 0], Refused("rate", "key:k|rpm", retry_after_s=3.5)),
+        (
+            [b"window", "user:é|1d:x".encode(), b"1795181749", b"250000", b"0", 0],
             Refused("window", "user:é|1d:x", 1795181749.25),
         ),
     ],

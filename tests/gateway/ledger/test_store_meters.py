@@ -70,10 +70,9 @@ async def test_a_refused_request_consumes_nothing(store: Store) -> None:
         refusal = await store.reserve(replace(metered("r", narrow, *wide, tokens=tokens), least_tokens=tokens))
         assert refusal == Refused("too_large", narrow.name)
         assert await used(store, *wide) == nothing
-    for short in (cap(0), cap(99, on_cap="refuse")):
-        assert (await store.reserve(replace(metered("r", *wide), counters=(short,)))) == Refused(
-            "over_budget", "key:k|total"
-        )
+    for left, short in ((0, cap(0)), (99, cap(99, on_cap="refuse"))):
+        spent = await store.reserve(replace(metered("r", *wide), counters=(short,)))
+        assert spent == Refused("over_budget", "key:k|total", left_nanousd=left)
         assert await used(store, *wide) == nothing
     await store.reserve(ask("first", cap(150)))
     waiting = replace(metered("r", *wide), counters=(cap(150),))
@@ -87,7 +86,7 @@ async def test_a_spent_budget_is_said_before_a_full_meter_and_that_before_what_o
     full = meter("rpm", 1)
     assert isinstance(await store.reserve(ask("a", cap(150), meters=[full])), Granted)
     assert await store.reserve(ask("b", cap(50), cap(150), meters=[full], least=51)) == Refused(
-        "over_budget", "key:k|total"
+        "over_budget", "key:k|total", left_nanousd=50
     )
     assert refused(await store.reserve(ask("b", cap(150), meters=[full])), "rpm")
     assert await store.reserve(ask("b", cap(150))) == Refused("held", "key:k|total")
