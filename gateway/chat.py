@@ -63,14 +63,15 @@ async def chat_completions(gateway: Gateway, scope: Scope, receive: Receive, sen
 
 async def _tell(client: Client, error: BaseException) -> None:
     """What went wrong, to whoever is left to hear it."""
+    if isinstance(error, StoreDown):
+        error = LLMError("unavailable", "The ledger cannot be reached: nothing can be billed, so nothing is sent")
     match error:
         case HungUp():
             return
         case LLMError():
+            if not client.billed:
+                telemetry.refused(client.request_id, client.key_id, error)
             await client.error(error)
-        case StoreDown():
-            message = "The ledger cannot be reached: nothing can be billed, so nothing is sent"
-            await client.error(LLMError("unavailable", message))
         case asyncio.CancelledError():  # its grace is over, and its bill written; nobody awaits this task
             await _stopped(client)
         case _:  # a fault of ours is logged and told in the one shape, and the process goes on
@@ -94,6 +95,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     holder = gateway.keys.at_hand(memo) if memo and not dry else None
     if holder is None:
         holder = await gateway.keys.holder(headers, fresh=dry, memo=memo)  # the reserve looks if it is not fresh
+    client.key_id = holder.key_id
     body = None if exchange is None else exchange.whole_body()
     if body is None:
         body = await read_body(headers, receive, settings.max_body_bytes)
@@ -175,6 +177,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     finally:
         course.close()
         if funds.hold is not None:
+            client.billed = True
             due = _due(course, funds.hold, ending)
             funds.hold.progress = funds.hold.lost = None  # no cycle: what a request was made of goes when it ends
             await _settle(gateway, course, due, offline=funds.hold.offline)

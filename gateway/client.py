@@ -32,6 +32,7 @@ class Client:
         self.exchange = exchange = exchange_of(send)
         self._write = None if exchange is None else exchange.write
         self.request_id = request_id
+        self.key_id, self.billed = "", False  # whose request it is, once that is known; its end is a bill's to tell
         self._unsent: list[bytes] = []  # of a stream: the client has not read what is before it
         self.begun = False
         self.behind_bytes = 0  # of that

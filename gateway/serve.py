@@ -11,12 +11,12 @@ from pathlib import Path
 
 import uvicorn
 
+from gateway import telemetry
 from gateway.config import VARIABLES, load
 from gateway.first_run import ADMIN_KEY, Made, first_run
 from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
 from gateway.proxies import Proxies
-from gateway.telemetry import log_level
 from gateway.trust import check_named
 from gateway.virtual_keys import key_in
 from translators.errors import LLMError
@@ -32,7 +32,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
     there is no store.
     """
     load(routes, pricing, models, os.environ)
-    log_level(os.environ)
+    telemetry.start(os.environ)
     Proxies(os.environ)
     key_in(os.environ, ADMIN_KEY)
     check_named(os.environ)
@@ -54,7 +54,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
         http=Connection,
         ws="none",
         access_log=False,
-        log_level="warning",
+        log_config=None,  # ours is enough
         server_header=False,
         date_header=False,
         proxy_headers=False,  # where they matter, app.py reads them: not in front of a stream

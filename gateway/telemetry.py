@@ -33,9 +33,19 @@ def log_level(env: Mapping[str, str]) -> str:
 def start(env: Mapping[str, str]) -> None:
     """Log lines to standard error, in every worker."""
     logging.basicConfig(level=log_level(env), handlers=[LINES])
+    servers = logging.getLogger("uvicorn.error")
+    servers.setLevel(logging.INFO)
+    servers.addFilter(_grave)
     # what no line of ours shows need not be found out (docs.python.org, logging howto, "Optimization")
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+def _grave(record: logging.LogRecord) -> bool:
+    """Of the server's own lines: warnings, and that a worker died, which it says as if it were nothing."""
+    if str(record.msg).endswith("died"):  # uvicorn 0.54, supervisors/multiprocess.py
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return record.levelno >= max(logging.WARNING, logging.root.level)
 
 
 class Lines(logging.Handler):
@@ -122,6 +132,14 @@ def _told(bill: Bill, overrun_nanousd: int, failure: LLMError | None = None, fai
         return orjson.dumps(line).decode()
     except orjson.JSONEncodeError:  # a number past 64 bits: one odd bill must not take the lines beside it along
         return json.dumps(line)
+
+
+def refused(request_id: str, key_id: str, error: LLMError) -> None:
+    """One line for a request that came to no bill. `key_id`: "" where no key was known yet."""
+    if log.isEnabledFor(logging.INFO):
+        line = {"request_id": request_id, "key_id": key_id, "ending": "refused", "error": error.message[:MOST_MESSAGE]}
+        line |= {"error_code": error.code, "error_status": error.status}
+        log.info("%s", orjson.dumps(line).decode())
 
 
 def unsettled(bill: Bill) -> None:

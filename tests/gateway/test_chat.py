@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -306,6 +307,24 @@ def test_over_budget_is_429_before_the_provider_is_asked(gateway: Running, upstr
     assert all(error_of(answer)["code"] == "insufficient_quota" for answer in refused)
     assert all(answer.headers["x-should-retry"] == "false" for answer in refused)
     assert len(upstream.requests) == sum(entry["cost_usd"] == COST for entry in gateway.entries())
+
+
+def test_who_is_refused_without_a_bill_is_in_the_log_and_nobody_is_twice(
+    gateway: Running, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.answer(json_reply(400, {"error": {"message": "too warm"}}))
+    poor, key = gateway.new_key(max_budget="0.000001"), gateway.new_key()
+    with caplog.at_level(logging.INFO, "headgate"):
+        for token, asked in (("sk-hg-nobody", HELLO), (poor, HELLO), (key, HELLO | {"model": "none"}), (key, HELLO)):
+            assert not gateway.chat(token, asked).is_success
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.message.startswith("{")]
+    assert [(line["ending"], line["error_code"], bool(line["key_id"])) for line in lines] == [
+        ("refused", "invalid_api_key", False),
+        ("refused", "insufficient_quota", True),
+        ("refused", "model_not_found", True),
+        ("failed", None, True),
+    ]
+    assert "$0.000001 of $0.000001 is left" in lines[1]["error"]
 
 
 def test_an_answer_is_made_shorter_where_the_cap_affords_no_longer_one(gateway: Running, upstream: Upstream) -> None:

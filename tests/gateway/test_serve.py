@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from gateway.first_run import Made
 from gateway.serve import welcome
+from tests.chaos import processes
 from tests.running import as_process
 
 HEADGATE = str(Path(sys.executable).parent / "headgate")
@@ -101,6 +103,17 @@ def test_an_address_that_is_taken_is_said_before_keys_are_shown(tmp_path: Path) 
         out, told = process.communicate(timeout=40)
     assert process.returncode != 0
     assert "sk-" not in out and "cannot listen" in told and "Traceback" not in told
+
+
+def test_a_worker_that_dies_is_told_and_another_takes_its_place(tmp_path: Path, store_env: Mapping[str, str]) -> None:
+    with processes.gateway(store_env, "{}", "{}", tmp_path) as gateway:
+        (dead, other), waited = gateway.workers(), time.monotonic() + 30
+        os.kill(dead, signal.SIGKILL)
+        log = tmp_path / "gateway.log"
+        while f"WARNING Child process [{dead}] died" not in log.read_text() or len(gateway.workers()) < 2:
+            assert time.monotonic() < waited, log.read_text()
+            time.sleep(0.05)
+        assert other in gateway.workers() and dead not in gateway.workers()
 
 
 @pytest.mark.parametrize("arguments", [["--port", "99999"], ["--workers", "0"], ["--port", "x"]])

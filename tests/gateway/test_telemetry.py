@@ -72,3 +72,23 @@ def test_a_bill_that_was_not_taken_is_logged_so_that_it_can_be_booked(caplog: py
     assert record.levelno == logging.ERROR
     told = json.loads(record.getMessage().partition(": ")[2])
     assert (told["request_id"], told["key_id"], told["cost_nanousd"]) == ("r1", "key_1", 350)
+
+
+def test_a_worker_that_died_is_a_warning_and_the_servers_small_talk_is_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers = logging.getLogger("uvicorn.error")
+    monkeypatch.setattr(logging.root, "handlers", [])
+    for logger, level in ((logging.root, logging.root.level), (servers, servers.level)):
+        monkeypatch.setattr(logger, "level", level)  # as it is again afterwards
+    monkeypatch.setattr(servers, "filters", [])
+    telemetry.start({})
+    for line in ("Started server process [%d]", "Child process [%d] died"):
+        servers.info(line, 7)
+    servers.warning("Invalid HTTP request received.")
+    said = [line.split(" ", 2)[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["WARNING Child process [7] died", "WARNING Invalid HTTP request received."]
+    telemetry.start({"HEADGATE_LOG_LEVEL": "ERROR"})
+    logging.root.setLevel(logging.ERROR)
+    servers.info("Child process [8] died")
+    assert capsys.readouterr().err == ""
