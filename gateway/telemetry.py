@@ -108,7 +108,7 @@ def settled(bill: Bill, outcome: Settled, failure: LLMError | None = None, faile
 
 
 def _told(bill: Bill, overrun_nanousd: int, failure: LLMError | None = None, failed_target: str = "") -> str:
-    line = {
+    line: dict[str, object] = {
         "request_id": bill.request_id,
         "key_id": bill.key_id,
         "model": bill.model,
@@ -126,19 +126,21 @@ def _told(bill: Bill, overrun_nanousd: int, failure: LLMError | None = None, fai
     if overrun_nanousd:
         line["overrun_nanousd"] = overrun_nanousd
     if failure is not None:
-        line |= {"error": failure.message[:MOST_MESSAGE], "error_code": failure.code, "error_status": failure.status}
-        line["error_target"] = failed_target
+        line |= _why(failure) | {"error_target": failed_target}
     try:
         return orjson.dumps(line).decode()
     except orjson.JSONEncodeError:  # a number past 64 bits: one odd bill must not take the lines beside it along
         return json.dumps(line)
 
 
+def _why(error: LLMError) -> dict[str, object]:
+    return {"error": error.message[:MOST_MESSAGE], "error_code": error.code, "error_status": error.status}
+
+
 def refused(request_id: str, key_id: str, error: LLMError) -> None:
     """One line for a request that came to no bill. `key_id`: "" where no key was known yet."""
     if log.isEnabledFor(logging.INFO):
-        line = {"request_id": request_id, "key_id": key_id, "ending": "refused", "error": error.message[:MOST_MESSAGE]}
-        line |= {"error_code": error.code, "error_status": error.status}
+        line = {"request_id": request_id, "key_id": key_id, "ending": "refused"} | _why(error)
         log.info("%s", orjson.dumps(line).decode())
 
 
