@@ -26,7 +26,7 @@ from gateway.config import Config, files_in, load
 from gateway.credentials.kinds import credentials_of
 from gateway.deadlines import Deadlines
 from gateway.fetch import Fetcher
-from gateway.first_run import admin_key
+from gateway.first_run import ADMIN_KEY, admin_key
 from gateway.gateway import Gateway, request_ids
 from gateway.keys import Keys
 from gateway.ledger.hold import Ledger
@@ -130,7 +130,9 @@ async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> 
         at_the_end.push_async_callback(each.close)
     upstream = Upstream(settings.max_connections, Proxies(os.environ))
     at_the_end.push_async_callback(upstream.close)
-    admin_digest, _ = await admin_key(store, os.environ)
+    admin_digest, made = await admin_key(store, os.environ)
+    if made is not None:  # by a server that is not `headgate serve`, which shows it
+        log.warning("an admin key was made that nobody has seen: set %s to one of your own", ADMIN_KEY)
     return Gateway(
         config=config,
         store=store,

@@ -121,7 +121,7 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     now_s = gateway.clock()
     quotes = ceilings.quotes(chat, len(body) + more_bytes, targets, gateway.config.prices.unpriced, plain, now_s)
     if dry:
-        await client.whole(200, _explanation(gateway, holder, parties, chat, quotes, remembered), {})
+        await client.whole(200, _explanation(gateway, holder, parties, chat, targets, quotes, remembered), {})
         return
     course = Course(
         request_id,
@@ -242,11 +242,12 @@ def _explanation(
     holder: Holder,
     parties: Parties,
     chat: Json,
+    targets: Sequence[Target],
     quotes: Sequence[ceilings.Quote],
     remembered: Mapping[str, Any],
 ) -> bytes:
     told = explain.explained(
-        *(chat, quotes, gateway.usual.tokens(holder.key_id, chat["model"]), remembered),
+        *(chat, targets, quotes, gateway.usual.tokens(holder.key_id, chat["model"]), remembered),
         gateway.credentials.keys(),
         capped=parties.bounded,
     )

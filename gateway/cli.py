@@ -21,7 +21,8 @@ PIPE_BROKE = 128 + 13  # what a shell tells of a program that SIGPIPE ended
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. The exit status: 0, 1 for what could not be done, and argparse's 2 for bad usage.
 
-    A command whose 1 is an answer (`reconcile`) has 2 for both; one whose reader went away, a shell's for SIGPIPE.
+    A command whose 1 is an answer (`audit`, `reconcile`) has 2 for both; one whose reader went away, a shell's for
+    SIGPIPE.
     """
     args = _parser().parse_args(argv)
     try:
@@ -64,6 +65,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from gateway.config import ConfigErrors, load
+    from gateway.routing import never_asked
 
     try:
         config = load(*_files(args), os.environ)
@@ -75,6 +77,8 @@ def _check(args: argparse.Namespace) -> int:
     print(f"ok: {counted}; providers on: {', '.join(on)}")
     for name, variable in config.off.items():
         print(f"off: {name} ({variable} is not set)")
+    for warning in never_asked(config):
+        print(f"warning: {warning}")
     return 0
 
 

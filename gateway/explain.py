@@ -46,6 +46,7 @@ def asked(scope: Scope) -> bool:
 
 def explained(
     chat: Json,
+    targets: Sequence[Target],
     quotes: Sequence[Quote],
     usual_tokens: int,
     remembered: Mapping[str, Any],
@@ -64,13 +65,19 @@ def explained(
     course = Course("dry-run", 0, chat, tuple(quote.target for quote in quotes), limits, remembered=remembered)
     found: list[Json] = []
     refusals: list[LLMError] = []
-    for quote in quotes:
+    priced = {quote.target: quote for quote in quotes}
+    for target in targets:
+        about = {"target": target.name, "dialect": target.dialect}
+        if (quote := priced.get(target)) is None:
+            why = "has no complete price here, and is not asked"
+            found.append(about | LLMError("unpriced_model", f"`{target.name}` {why}", param="model").body())
+            continue
         try:
             found.append(_target(course, quote, signed))
         except LLMError as refusal:
             refusals.append(refusal)
-            found.append({"target": quote.target.name, "dialect": quote.target.dialect, **refusal.body()})
-    if len(refusals) == len(found):
+            found.append(about | refusal.body())
+    if len(refusals) == len(quotes):
         raise refusals[0]
     return {
         "object": "headgate.explanation",
@@ -85,7 +92,7 @@ def explained_by(config: Config, body: bytes) -> Json:
     chat = chat_request.parse(body)
     targets = targets_for(config, chat["model"], 0.0)
     quotes = ceilings.quotes(chat, len(body), targets, config.prices.unpriced, text_alone(chat), time.time())
-    return explained(chat, quotes, config.settings.usual_output_tokens, {}, (), capped=True)
+    return explained(chat, targets, quotes, config.settings.usual_output_tokens, {}, (), capped=True)
 
 
 def _target(course: Course, quote: Quote, signed: Collection[str]) -> Json:

@@ -17,7 +17,7 @@ from translators.errors import LLMError
 CACHE_S = 30.0
 REFUSED_S = 1.0  # between looks at a key that is refused
 MAX_CACHED = 10_000
-# where the SDKs of OpenAI, Anthropic, Azure and Google put a key (DESIGN.md, section 5)
+# where the SDKs of OpenAI, Anthropic, Azure and Google put a key
 _HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 _DIGEST = "key's digest"
 

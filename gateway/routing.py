@@ -86,6 +86,19 @@ def known_models(config: Config) -> list[tuple[str, str]]:
     return sorted(known.items())
 
 
+def never_asked(config: Config) -> list[str]:
+    """What an operator should hear of: targets of a route by its exact name that have no price, where that refuses."""
+    found: list[str] = []
+    for name in config.settings.routes if config.prices.unpriced == "refuse" else ():
+        try:
+            targets = targets_for(config, name, 0.0) if "*" not in name else ()
+        except LLMError:  # all of them are off
+            continue
+        why = "has no price in pricing.yaml, and is never asked (`unpriced: refuse`)"
+        found += [f"the target {target.name} of the route {name} {why}" for target in targets if target.price is None]
+    return found
+
+
 def _owner(config: Config, name: str) -> str | None:
     try:
         return targets_for(config, name, 0.0)[0].provider

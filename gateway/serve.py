@@ -17,6 +17,7 @@ from gateway.first_run import ADMIN_KEY, Made, first_run
 from gateway.http1 import Connection
 from gateway.ledger.opening import store_of
 from gateway.proxies import Proxies
+from gateway.routing import never_asked
 from gateway.trust import check_named
 from gateway.virtual_keys import key_in
 from translators.errors import LLMError
@@ -31,7 +32,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
     Raises ConfigErrors for a broken configuration, LLMError for what else the environment has wrong, StoreDown where
     there is no store.
     """
-    load(routes, pricing, models, os.environ)
+    config = load(routes, pricing, models, os.environ)
     telemetry.start(os.environ)
     Proxies(os.environ)
     key_in(os.environ, ADMIN_KEY)
@@ -42,7 +43,7 @@ def serve(host: str, port: int, workers: int, routes: Path | None, pricing: Path
             os.environ[name] = str(path.resolve())  # the workers read the configuration for themselves
     made, warnings = asyncio.run(_prepare())
     print(welcome(made, host, port), flush=True)
-    for warning in warnings:
+    for warning in (*warnings, *never_asked(config)):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     uvicorn.run(
         "gateway.app:app",

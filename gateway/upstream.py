@@ -25,9 +25,9 @@ class Timeouts(NamedTuple):
     `first_byte_s`: from the request's last byte to the answer's head; `idle_s`: longest silence after it.
     """
 
-    connect_s: float = 5.0
-    first_byte_s: float = 300.0
-    idle_s: float = 120.0
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
 
 
 class Reply:

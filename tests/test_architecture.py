@@ -1,4 +1,4 @@
-"""The boundaries of DESIGN.md, section 3, and that every module has tests of its name."""
+"""The boundaries of the parts, and that every module has tests of its name."""
 
 import ast
 from pathlib import Path

@@ -160,10 +160,11 @@ def _way(endpoint: Endpoint) -> tuple[str, Mapping[str, str], tuple[Context, Con
 def _plain_body(chat: Json, endpoint: Endpoint) -> Json | None:
     """What `messages_body` makes of a plain request, on a short way; None where there is more to it."""
     leading = plain.leading(chat)
+    limit = _limit(chat, endpoint.facts)
     temperature = chat.get("temperature")
-    if leading < 0 or (temperature is not None and not (endpoint.facts.sampling and temperature <= 1)):
+    if leading < 0 or limit is None or (temperature is not None and not (endpoint.facts.sampling and temperature <= 1)):
         return None
-    body: Json = {"model": endpoint.model, "max_tokens": _max_tokens(chat, endpoint.facts)}
+    body: Json = {"model": endpoint.model, "max_tokens": limit}
     if chat.get("stream"):
         body["stream"] = True
     if temperature is not None:
@@ -199,7 +200,7 @@ def messages_body(
     facts = endpoint.facts
     report = list(judge(chat, table, facts, endpoint.unsupported))
     asked, without = without_lost(chat, report)
-    body: Json = {"model": endpoint.model, "max_tokens": _max_tokens(asked, facts)}
+    body: Json = {"model": endpoint.model, "max_tokens": _max_tokens(asked, facts, report)}
     if asked.get("stream"):
         body["stream"] = True
     output, json_schema = _output_format(asked, facts, report)
@@ -226,9 +227,16 @@ def messages_body(
     return body, tools.context(asked, endpoint, json_tool), tuple({lost.feature: lost for lost in report}.values())
 
 
-def _max_tokens(asked: Json, facts: ModelFacts) -> int:
-    tokens: int = asked.get("max_completion_tokens") or asked.get("max_tokens") or facts.max_output_tokens or MAX_TOKENS
-    return tokens
+def _limit(asked: Json, facts: ModelFacts) -> int | None:
+    return asked.get("max_completion_tokens") or asked.get("max_tokens") or facts.max_output_tokens
+
+
+def _max_tokens(asked: Json, facts: ModelFacts, report: list[Dropped]) -> int:
+    if (limit := _limit(asked, facts)) is not None:
+        return limit
+    why = "Anthropic demands a limit, and none is known of this model"
+    report.append(Dropped(f"max_completion_tokens={MAX_TOKENS}", why))
+    return MAX_TOKENS
 
 
 def _conversation(

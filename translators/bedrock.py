@@ -254,6 +254,9 @@ def _inference(asked: Json, facts: ModelFacts, limit: int | None, thinking: Json
     made: Json = {"maxTokens": limit} if limit else {}
     if not limit and (thinking or {}).get("type") == "enabled":  # the budget must be below a limit that is known
         made["maxTokens"] = facts.max_output_tokens or MAX_TOKENS
+        if facts.max_output_tokens is None:
+            why = "thinking needs a limit above its budget, and none is known of this model"
+            report.append(Dropped(f"max_completion_tokens={MAX_TOKENS}", why))
     temperature, top_p = asked.get("temperature"), asked.get("top_p")
     if (thinking or {}).get("type") not in (None, "disabled"):
         if temperature not in (None, 1):

@@ -37,34 +37,33 @@ class Policy(NamedTuple):
     type: str  # OpenAI's error.type
     code: str | None  # OpenAI's error.code, unless the provider gave a better one
     fall_back: bool  # may another target still answer?
-    trips: bool  # is the target to blame?
 
 
 POLICY: dict[Kind, Policy] = {
     # the caller's doing
-    "invalid_request": Policy(400, "invalid_request_error", None, fall_back=False, trips=False),
-    "unpriced_model": Policy(400, "invalid_request_error", "unpriced_model", fall_back=True, trips=False),
-    "context_length": Policy(400, "invalid_request_error", "context_length_exceeded", fall_back=False, trips=False),
-    "content_policy": Policy(400, "invalid_request_error", "content_policy_violation", fall_back=False, trips=False),
-    "authentication": Policy(401, "authentication_error", "invalid_api_key", fall_back=False, trips=False),
-    "permission": Policy(403, "permission_error", "model_not_allowed", fall_back=False, trips=False),
-    "not_found": Policy(404, "invalid_request_error", "model_not_found", fall_back=False, trips=False),
-    "too_large": Policy(413, "invalid_request_error", "request_too_large", fall_back=False, trips=False),
-    "over_budget": Policy(429, "insufficient_quota", "insufficient_quota", fall_back=False, trips=False),
-    "budget_held": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=False, trips=False),
-    "rate_exceeded": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=False, trips=False),
+    "invalid_request": Policy(400, "invalid_request_error", None, fall_back=False),
+    "unpriced_model": Policy(400, "invalid_request_error", "unpriced_model", fall_back=True),
+    "context_length": Policy(400, "invalid_request_error", "context_length_exceeded", fall_back=False),
+    "content_policy": Policy(400, "invalid_request_error", "content_policy_violation", fall_back=False),
+    "authentication": Policy(401, "authentication_error", "invalid_api_key", fall_back=False),
+    "permission": Policy(403, "permission_error", "model_not_allowed", fall_back=False),
+    "not_found": Policy(404, "invalid_request_error", "model_not_found", fall_back=False),
+    "too_large": Policy(413, "invalid_request_error", "request_too_large", fall_back=False),
+    "over_budget": Policy(429, "insufficient_quota", "insufficient_quota", fall_back=False),
+    "budget_held": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=False),
+    "rate_exceeded": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=False),
     # the provider's, or our account's there
-    "rate_limit": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=True, trips=False),
-    "upstream_quota": Policy(429, "insufficient_quota", "provider_quota_exceeded", fall_back=True, trips=False),
-    "upstream_auth": Policy(502, "server_error", "provider_auth_failed", fall_back=True, trips=False),
-    "upstream_conflict": Policy(409, "server_error", None, fall_back=True, trips=False),
-    "overloaded": Policy(503, "server_error", "overloaded", fall_back=True, trips=True),
-    "timeout": Policy(504, "server_error", "timeout", fall_back=True, trips=True),
-    "connect": Policy(502, "server_error", "provider_unreachable", fall_back=True, trips=True),
-    "bad_upstream": Policy(502, "server_error", "bad_provider_answer", fall_back=True, trips=True),
+    "rate_limit": Policy(429, "rate_limit_error", "rate_limit_exceeded", fall_back=True),
+    "upstream_quota": Policy(429, "insufficient_quota", "provider_quota_exceeded", fall_back=True),
+    "upstream_auth": Policy(502, "server_error", "provider_auth_failed", fall_back=True),
+    "upstream_conflict": Policy(409, "server_error", None, fall_back=True),
+    "overloaded": Policy(503, "server_error", "overloaded", fall_back=True),
+    "timeout": Policy(504, "server_error", "timeout", fall_back=True),
+    "connect": Policy(502, "server_error", "provider_unreachable", fall_back=True),
+    "bad_upstream": Policy(502, "server_error", "bad_provider_answer", fall_back=True),
     # ours
-    "unavailable": Policy(503, "server_error", "ledger_unavailable", fall_back=False, trips=False),
-    "internal": Policy(500, "server_error", "internal_error", fall_back=False, trips=False),
+    "unavailable": Policy(503, "server_error", "ledger_unavailable", fall_back=False),
+    "internal": Policy(500, "server_error", "internal_error", fall_back=False),
 }
 
 
@@ -98,7 +97,6 @@ class LLMError(Exception):
         self.status = status or policy.status
         self.type = policy.type
         self.fall_back = policy.fall_back
-        self.trips = policy.trips
         self.retry_after_s = retry_after_s
         self.headers = dict(headers or {})
         self.usage: Usage | None = None  # what the provider said it used, where it failed in a 200
@@ -132,7 +130,7 @@ def of_status(
     """The error for a provider's HTTP `status` of 400 or more; `kind` where its structured code tells more.
 
     A 4xx keeps its status and message, save 401, 403 and 407, which are our fault and so 502; 529 is 503,
-    504 stays 504, every other 5xx is 502 (DESIGN.md, section 5).
+    504 stays 504, every other 5xx is 502.
     """
     if kind is None:
         kind = _KIND_OF_STATUS.get(status) or ("invalid_request" if 400 <= status < 500 else "bad_upstream")

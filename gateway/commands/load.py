@@ -16,6 +16,7 @@ from translators import sse
 from translators.errors import LLMError
 
 PATIENCE_S = 120.0  # for one answer, to its last byte
+TIMEOUTS = Timeouts(5.0, PATIENCE_S, PATIENCE_S)
 MOST_BYTES = 16 * 1024 * 1024  # of one answer
 ASKED = "Name the farms along a canal that draws from one headgate, each with its share of the water."
 
@@ -86,7 +87,7 @@ class Caller:
 
     async def _answered(self, begun: float, seen: Seen) -> str | None:
         """Reads one answer to its end; what Headgate says of its own time."""
-        reply = await self._pool.send(self.url, self._headers, self._body, Timeouts(), _written)
+        reply = await self._pool.send(self.url, self._headers, self._body, TIMEOUTS, _written)
         try:
             if reply.status != 200:
                 raise Refused("invalid_request", _reason(await reply.read(MOST_BYTES)), status=reply.status)

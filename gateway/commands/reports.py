@@ -23,6 +23,7 @@ def add_to(commands: Any) -> None:
     _add_usage(commands)
     audit = command(commands, "audit", "prove that the journal, the counters, the holds and the caps agree", _audit)
     add_where(audit)
+    audit.set_defaults(failed=2)  # 1 says that it is not clean
     _add_reconcile(commands)
 
 

@@ -30,7 +30,7 @@ TARGET = Target(
     dialect="openai",
     endpoint=Endpoint("openai", "https://x", "k", "small"),
     price=price("small", Row(input=Decimal(1), output=Decimal(10), as_of="2026-11")),
-    timeouts=Timeouts(),
+    timeouts=Timeouts(5, 600, 120),
     total_s=60,
 )
 SENT = UpstreamRequest("https://x", {}, b"{}", Context())

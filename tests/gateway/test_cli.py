@@ -34,10 +34,11 @@ def test_a_good_configuration_is_said_to_be_so(
     routes = tmp_path / "routes.yaml"
     routes.write_text(ROUTES)
     assert main(["check", "--routes", str(routes)]) == 0
-    ok, off = capsys.readouterr().out.splitlines()
+    ok, off, warning = capsys.readouterr().out.splitlines()
     assert ok.startswith("ok: 1 routes, ")
     assert ok.endswith("providers on: demo, local")
     assert off == "off: far (FAR_AWAY_KEY is not set)"
+    assert warning.startswith("warning: the target local/")
 
 
 @pytest.mark.parametrize("by", ["an option", "a variable"])

@@ -27,6 +27,7 @@ providers:
   compatible: {{{{dialect: openai, base_url: "{{url}}/v1", api_key: {SECRET}}}}}
 routes:
   both: {{{{targets: [{{{{model: claude/m}}}}], fallback: [compatible/o]}}}}
+  half: {{{{targets: [{{{{model: compatible/new}}}}], fallback: [compatible/o]}}}}
 """
 ASKED: dict[str, Any] = {"model": "both", "messages": [{"role": "user", "content": "Hi"}], "seed": 7, "max_tokens": 100}
 
@@ -74,6 +75,16 @@ def test_what_is_explained_is_what_is_then_sent(gateway: Running, upstream: Upst
     assert masked == {"x-api-key", "x-tenant"}
     assert all(sent.headers[name] == value for name, value in explained["headers"].items() if name not in masked)
     assert SECRET not in json.dumps(told) and "hush" not in json.dumps(told)
+
+
+def test_a_target_without_a_price_is_told_and_not_asked(gateway: Running, upstream: Upstream) -> None:
+    key = gateway.new_key()
+    first, second = dry(gateway, key, model="half")["targets"]
+    assert (first["target"], first["error"]["code"]) == ("compatible/new", "unpriced_model")
+    assert (second["target"], second["request"]["method"]) == ("compatible/o", "POST")
+    upstream.answer(recorded(recording("anthropic.messages", "10031a4c75ce")))
+    gateway.chat(key, ASKED | {"model": "half"})
+    assert [json.loads(sent.body)["model"] for sent in upstream.requests] == ["o"]
 
 
 def test_the_reasoning_of_earlier_turns_is_shown_where_it_is_put_back(gateway: Running, upstream: Upstream) -> None:

@@ -30,7 +30,7 @@ def target(provider: str, model: str, dialect: str) -> Target:
     found = PRICES.find(provider, model)
     assert found is not None
     endpoint = Endpoint(provider, "https://x", "k", model)
-    return Target(provider, model, "", dialect, endpoint, price(*found), Timeouts(), total_s=60)
+    return Target(provider, model, "", dialect, endpoint, price(*found), Timeouts(5, 600, 120), total_s=60)
 
 
 OPENROUTER = target("openrouter", "a/b", "openrouter")

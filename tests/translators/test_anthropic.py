@@ -26,9 +26,15 @@ ADAPTIVE = ModelFacts(
     mid_system=True,
 )
 ALWAYS = ModelFacts(
-    sampling=False, thinking="adaptive", thinking_always=True, efforts=("low", "high"), forced_tool=False, prefill=False
+    max_output_tokens=128000,
+    sampling=False,
+    thinking="adaptive",
+    thinking_always=True,
+    efforts=("low", "high"),
+    forced_tool=False,
+    prefill=False,
 )
-PLAIN = ModelFacts(structured_output=False)
+PLAIN = ModelFacts(max_output_tokens=4096, structured_output=False)
 USER = {"role": "user", "content": "Hello"}
 WEATHER = {
     "type": "function",
@@ -543,3 +549,14 @@ def test_an_end_user_is_named_by_something_opaque(user: str, kept: bool) -> None
     body, _, dropped = translated(user=user)
     assert (body["metadata"]["user_id"] == user) is kept
     assert ("user" in dropped) is not kept
+
+
+@pytest.mark.parametrize("more", [{}, {"seed": 1}], ids=["the short way", "the long way"])
+def test_a_limit_that_nobody_named_is_told(more: Json) -> None:
+    unknown = Endpoint("azure_anthropic", "https://api.example", "sk-secret", "my-claude", unsupported="report")
+    chat = {"model": "m", "messages": [USER]} | more
+    made = anthropic.request(chat, unknown)
+    assert orjson.loads(made.body)["max_tokens"] == 4096
+    assert {lost.feature for lost in made.dropped} == {"max_completion_tokens=4096", *more}
+    for named in (chat | {"max_tokens": 9}, chat | {"max_completion_tokens": 9}):
+        assert {lost.feature for lost in anthropic.request(named, unknown).dropped} == set(more)

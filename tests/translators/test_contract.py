@@ -74,6 +74,7 @@ def test_a_request_is_stable_and_leaves_the_chat_alone(translator: Translator, c
 @DIALECTS
 def test_what_a_request_drops_was_asked_for(translator: Translator) -> None:
     chat = {"model": "m", "messages": TURN, "seed": 7, "logit_bias": {"1": 2}, "user": "u", "verbosity": "low"}
+    chat |= {"max_completion_tokens": 9}
     request = translator.request(chat, ENDPOINT, {}, NONE)
     asked = {feature for feature, _ in outcomes.features(chat)}
     assert {dropped.feature for dropped in request.dropped} <= asked

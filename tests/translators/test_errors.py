@@ -15,27 +15,27 @@ def test_every_kind_has_openais_one_shape(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "ours", "falls_back", "trips"),
+    ("status", "kind", "ours", "falls_back"),
     [
-        (400, "invalid_request", 400, False, False),
-        (401, "upstream_auth", 502, True, False),
-        (403, "upstream_auth", 502, True, False),
-        (404, "not_found", 404, False, False),
-        (407, "upstream_auth", 502, True, False),
-        (408, "timeout", 408, True, True),
-        (409, "upstream_conflict", 409, True, False),
-        (413, "too_large", 413, False, False),
-        (418, "invalid_request", 418, False, False),
-        (429, "rate_limit", 429, True, False),
-        (500, "bad_upstream", 502, True, True),
-        (503, "overloaded", 502, True, True),
-        (504, "timeout", 504, True, True),
-        (529, "overloaded", 503, True, True),
+        (400, "invalid_request", 400, False),
+        (401, "upstream_auth", 502, True),
+        (403, "upstream_auth", 502, True),
+        (404, "not_found", 404, False),
+        (407, "upstream_auth", 502, True),
+        (408, "timeout", 408, True),
+        (409, "upstream_conflict", 409, True),
+        (413, "too_large", 413, False),
+        (418, "invalid_request", 418, False),
+        (429, "rate_limit", 429, True),
+        (500, "bad_upstream", 502, True),
+        (503, "overloaded", 502, True),
+        (504, "timeout", 504, True),
+        (529, "overloaded", 503, True),
     ],
 )
-def test_a_providers_status(status: int, kind: str, ours: int, falls_back: bool, trips: bool) -> None:
+def test_a_providers_status(status: int, kind: str, ours: int, falls_back: bool) -> None:
     error = of_status(status, "no")
-    assert (error.kind, error.status, error.fall_back, error.trips) == (kind, ours, falls_back, trips)
+    assert (error.kind, error.status, error.fall_back) == (kind, ours, falls_back)
 
 
 def test_a_structured_code_tells_more_than_the_status() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.ledger.opening import open_store
+from tests import replay
 from tests.gateway.desk import desk_over
 from tests.gateway.terminal import Run, spend_on
 
@@ -106,6 +107,13 @@ def test_an_audit_that_is_not_clean_has_status_1(
     assert lines[0] == "WRONG  spent  key:k|total: is wrong"
     assert lines[-1].startswith("NOT CLEAN: 1 findings")
     assert json.loads("".join(told(capsys, "audit", "--json", status=1))) == found
+
+
+def test_an_audit_that_could_not_be_made_is_told_from_one_that_is_not_clean(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{replay.refused_url().rpartition(':')[2]}")
+    assert told(capsys, "audit", status=2) == []
 
 
 def _checked() -> dict[str, Any]:
