@@ -116,7 +116,8 @@ async def _explained_here(args: argparse.Namespace, chat: Json) -> Json:
         config = load(*_files(args), os.environ)
     except ConfigErrors as faults:
         raise LLMError("invalid_request", f"the configuration is broken:\n{faults}") from None
-    return explained_by(config, json.dumps(chat).encode())
+    # as a client sends it: escapes would count as more of a prompt than its text does
+    return explained_by(config, json.dumps(chat, ensure_ascii=False).encode(errors="surrogatepass"))
 
 
 def _broken(faults: Sequence[object]) -> int:

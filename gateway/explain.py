@@ -1,6 +1,5 @@
 """What would become of a request, without sending or reserving anything: `?dry_run=1` and `headgate explain`."""
 
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -123,5 +122,4 @@ def _request(sent: UpstreamRequest, target: Target, signed: bool) -> Json:
     headers = {name: MASK if name.lower() in _SECRET | own else value for name, value in sent.headers.items()}
     if signed:
         headers["authorization"] = MASK
-    url = re.sub(r"//[^/@]+@", f"//{MASK}@", sent.url)  # a user and password in a base_url
-    return {"method": "POST", "url": url, "headers": headers, "body": orjson.loads(sent.body)}
+    return {"method": "POST", "url": sent.url, "headers": headers, "body": orjson.loads(sent.body)}

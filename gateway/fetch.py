@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -42,7 +43,10 @@ async def admin_call(
     Raises LLMError: as the gateway refused, or that it cannot be reached or is no Headgate.
     """
     headers = _headers(url, admin_key) | {"content-type": "application/json"}
-    content = None if body is None else orjson.dumps(body)
+    try:
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise LLMError("invalid_request", "what is to be sent holds half a character") from None
     try:
         async with httpx.AsyncClient(timeout=_patience(), verify=tls_context()) as client:
             response = await client.request(

@@ -80,7 +80,8 @@ async def _prepare() -> tuple[Made, Sequence[str]]:
     store = store_of(os.environ)
     await store.open()
     try:
-        return await first_run(store, os.environ, time.time()), await store.warnings()
+        warnings = await store.warnings()
+        return await first_run(store, os.environ, time.time()), warnings  # last of all: its keys are shown this once
     finally:
         await store.close()
 

@@ -106,8 +106,8 @@ def _json(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        plain = orjson.loads(body)  # stricter than json: no NaN, no lone surrogates
-        exact = json.loads(body, parse_float=Decimal)  # 0.1 stays 0.1
+        orjson.loads(body)  # stricter than json: no NaN, no lone surrogates
+        plain, exact = json.loads(body), json.loads(body, parse_float=Decimal)  # 0.1 stays 0.1
     except (ValueError, RecursionError):
         raise LLMError("invalid_request", "The body is not JSON", code="invalid_json") from None
     if not isinstance(plain, dict):

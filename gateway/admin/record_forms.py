@@ -97,8 +97,8 @@ class CapsForm(_RatesForm):
     def _can_be_given_back(cls, metadata: dict[str, Any] | None) -> dict[str, Any] | None:
         try:
             orjson.dumps(metadata)
-        except (TypeError, RecursionError) as error:  # nested past 254 levels
-            raise ValueError("is nested too deeply") from error
+        except (TypeError, RecursionError) as error:
+            raise ValueError("is nested past 254 levels, or holds an integer past 64 bits") from error
         return metadata
 
 

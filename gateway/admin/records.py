@@ -172,7 +172,7 @@ async def _replaced(store: Store, kind: Kind, id: str, change: Callable[[Record]
     for _ in range(TRIES):
         was = await found(store, kind, id)
         record = change(was)
-        if record == was:
+        if record.model_dump_json() == was.model_dump_json():  # 1 is not True, nor 1.0, in metadata
             return was
         record = record.model_copy(update={"version": was.version + 1})
         try:

@@ -32,6 +32,7 @@ def add_why(verbs: Any) -> None:
     why = command(verbs, "why", "why a request by a key would be refused now", _why)
     why.add_argument("id", metavar="ID", type=an_id, help="or its alias")
     why.add_argument("--model", help="as a caller would ask for it; else the caps of every model are listed")
+    why.add_argument("--target", help="the provider/model that it leads to first: a cap may be about that one's name")
     why.add_argument("--user", help="the end user it would be for")
     why.add_argument("--tag", help="one more tag beside the key's own")
     add_where(why)
@@ -104,9 +105,9 @@ def _audit(args: argparse.Namespace) -> int:
     found = done(args, "audit", {})
     if not args.json:
         for finding in found["findings"]:
-            print(f"WRONG  {finding['what']}  {finding['name']}: {finding['message']}")
+            print(tables.plain(f"WRONG  {finding['what']}  {finding['name']}: {finding['message']}"))
         for overrun in found["overruns"]:
-            print(f"overrun  {overrun['at'] or ''}  {overrun['name']}: {overrun['message']}")
+            print(tables.plain(f"overrun  {overrun['at'] or ''}  {overrun['name']}: {overrun['message']}"))
         checked = found["checked"]
         counts = ", ".join(f"{checked[name]} {name}" for name in ("entries", "counters", "holds", "slots", "records"))
         verdict = "clean" if found["clean"] else f"NOT CLEAN: {len(found['findings'])} findings"
@@ -115,10 +116,10 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def _why(args: argparse.Namespace) -> int:
-    asked = {name: value for name in ("model", "user", "tag") if (value := getattr(args, name)) is not None}
+    asked = {name: value for name in ("model", "target", "user", "tag") if (value := getattr(args, name)) is not None}
     found = done(args, "why", asked)
     if not args.json:
-        print(found["verdict"])
+        print(tables.plain(found["verdict"]))
         for rows, shown in ((found["caps"], tables.caps), (found["limits"], tables.limits)):
             if rows:
                 print(f"\n{shown(rows)}")

@@ -11,7 +11,7 @@ Column = tuple[str, Callable[[Row], str]]
 
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """A header and one line a row, each column as wide as its widest cell. Control characters are shown as `?`."""
-    cells = [[name for name, _ in columns], *([_plain(cell(row)) for _, cell in columns] for row in rows)]
+    cells = [[name for name, _ in columns], *([plain(cell(row)) for _, cell in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
     return "\n".join(line.rstrip() for line in lines)
@@ -151,5 +151,5 @@ def _tokens(row: Row) -> str:
     return " ".join(f"{name.removesuffix('_tokens')}={amount}" for name, amount in row["tokens"].items()) or "-"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -157,6 +157,7 @@ class WhyQuery(Query):
     """A request to imagine."""
 
     model: str | None = Field(default=None, description="as a caller would ask for it")
+    target: str | None = Field(default=None, description="the provider/model that a route of that name leads to first")
     user: str | None = Field(default=None, description="the end user it would be for")
     tag: str | None = Field(default=None, description="one more tag beside the key's own")
 

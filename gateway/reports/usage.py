@@ -78,6 +78,8 @@ async def matching(store: Store, selection: Selection) -> Matches:
     """The selection, ready to be asked."""
     if selection.team_id is not None and (team := await named(store, "team", selection.team_id)) is not None:
         selection = selection.model_copy(update={"team_id": team.id})
+    if selection.key_id is not None and (key := await named(store, "key", selection.key_id)) is not None:
+        selection = selection.model_copy(update={"key_id": key.id})
     return Matches(selection, None if selection.key_alias is None else await store.find("key", selection.key_alias))
 
 

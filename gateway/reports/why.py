@@ -7,7 +7,7 @@ from typing import NamedTuple
 from gateway.admin.answers import iso
 from gateway.admin.records import found
 from gateway.ceilings import LEAST_OUTPUT_TOKENS
-from gateway.ledger.parties import Parties, budget_window, cap, concerns, names_of, scope_of
+from gateway.ledger.parties import Names, Parties, budget_window, cap, concerns, names_of, scope_of
 from gateway.ledger.store import Budget, Holder, Live, Measure, Meter, Record, Store
 from gateway.payers import Payers
 from gateway.prices.price_list import covers
@@ -32,13 +32,15 @@ async def why(store: Store, now_s: float, id: str, query: WhyQuery) -> WhyAnswer
     tags = tuple(dict.fromkeys([*holder.key.tags, *([query.tag] if query.tag else [])]))
     parties = await Payers(store, 0.0).reread(holder, query.user, tags)
     holds = await store.holds()
-    caps = await _caps(store, parties, query.model, holds, now_s)
-    limits = await _limits(store, parties, query.model, holds)
+    asked = [name for name in (query.model, query.target) if name]
+    names = names_of(*asked) if asked else None
+    caps = await _caps(store, parties, names, holds, now_s)
+    limits = await _limits(store, parties, names, holds)
     said = _turned_away(holder, query.model, now_s) or _blocked(caps, limits)
     return WhyAnswer(
         id=holder.key.id,
         refused=said is not None,
-        verdict=said or _room(caps, _whole(parties, query.model)),
+        verdict=said or _room(caps, _whole(parties, names)),
         caps=caps,
         limits=limits,
     )
@@ -53,9 +55,9 @@ async def _holder(store: Store, id: str) -> Holder:
 
 
 async def _caps(
-    store: Store, parties: Parties, model: str | None, holds: Sequence[Live], now_s: float
+    store: Store, parties: Parties, names: Names | None, holds: Sequence[Live], now_s: float
 ) -> list[CapAnswer]:
-    ours = list(_ours(parties, model))
+    ours = list(_ours(parties, names))
     scopes = list(dict.fromkeys(one.scope for one in ours))
     balances = {(b.scope, b.window): b for b in (await store.balances(scopes) if scopes else ())}
     answers = []
@@ -83,12 +85,12 @@ async def _caps(
     return answers
 
 
-def _ours(parties: Parties, model: str | None) -> Iterator[Ours]:
-    """Every cap of the parties; with a model those alone that are about it."""
+def _ours(parties: Parties, names: Names | None) -> Iterator[Ours]:
+    """Every cap of the parties; with a model's names those alone that are about it."""
     for scope, record in parties.parties:
         for budget in record.budgets:
-            applies = budget.model is None or (model is not None and concerns(budget.model, names_of(model)))
-            if applies or model is None:
+            applies = budget.model is None or (names is not None and concerns(budget.model, names))
+            if applies or names is None:
                 yield Ours(scope_of(scope, budget.model), budget, applies)
 
 
@@ -103,8 +105,8 @@ def _held_by(lives: Sequence[Live]) -> list[HeldBy]:
 # --- the limits
 
 
-async def _limits(store: Store, parties: Parties, model: str | None, holds: Sequence[Live]) -> list[LimitAnswer]:
-    ours = list(_meters(parties, model))
+async def _limits(store: Store, parties: Parties, names: Names | None, holds: Sequence[Live]) -> list[LimitAnswer]:
+    ours = list(_meters(parties, names))
     levels = await store.levels([meter for meter, _ in ours]) if ours else ()
     answers = []
     for (meter, applies), (used, full_s) in zip(ours, levels, strict=True):
@@ -124,11 +126,11 @@ async def _limits(store: Store, parties: Parties, model: str | None, holds: Sequ
     return answers
 
 
-def _meters(parties: Parties, model: str | None) -> Iterator[tuple[Meter, bool]]:
+def _meters(parties: Parties, names: Names | None) -> Iterator[tuple[Meter, bool]]:
     for scope, record in parties.parties:
         for limits in record.limits:
-            applies = limits.model is None or (model is not None and concerns(limits.model, names_of(model)))
-            if applies or model is None:
+            applies = limits.model is None or (names is not None and concerns(limits.model, names))
+            if applies or names is None:
                 for measure in MEASURES:
                     limit: int | None = getattr(limits, measure)
                     if limit is not None:
@@ -176,9 +178,9 @@ def _blocked(caps: Sequence[CapAnswer], limits: Sequence[LimitAnswer]) -> str | 
     return None
 
 
-def _whole(parties: Parties, model: str | None) -> bool:
+def _whole(parties: Parties, names: Names | None) -> bool:
     """Whether a cap makes the request take the most that it can cost, or nothing."""
-    hard = [budget for _, budget, applies in _ours(parties, model) if applies and not budget.soft]
+    hard = [budget for _, budget, applies in _ours(parties, names) if applies and not budget.soft]
     return any(budget.on_cap == "refuse" for budget in hard)
 
 

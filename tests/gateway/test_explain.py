@@ -77,6 +77,20 @@ def test_what_is_explained_is_what_is_then_sent(gateway: Running, upstream: Upst
     assert SECRET not in json.dumps(told) and "hush" not in json.dumps(told)
 
 
+def test_a_file_is_held_for_as_much_as_its_request(
+    gateway: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEADGATE_URL", raising=False)
+    asked = {"model": "compatible/o", "messages": [{"role": "user", "content": "Привет, 🚰 für alle"}], "max_tokens": 9}
+    chat = tmp_path / "chat.json"
+    chat.write_text(json.dumps(asked))
+    files = ["--routes", str(tmp_path / "routes.yaml"), "--pricing", str(tmp_path / "pricing.yaml")]
+    assert cli.main(["explain", str(chat), *files]) == 0
+    here = json.loads(capsys.readouterr().out)["targets"][0]
+    there = dry(gateway, gateway.new_key(), **asked)["targets"][0]
+    assert abs(here["limits"]["input_tokens"] - there["limits"]["input_tokens"]) < 20  # white space
+
+
 def test_a_target_without_a_price_is_told_and_not_asked(gateway: Running, upstream: Upstream) -> None:
     key = gateway.new_key()
     first, second = dry(gateway, key, model="half")["targets"]

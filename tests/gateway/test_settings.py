@@ -135,3 +135,18 @@ def test_the_ledgers_settings_are_taken_as_written() -> None:
     assert made.alert_url is not None and made.alert_url.get_secret_value() == "https://hooks.example/t0ken"
     assert "t0ken" not in repr(made)
     assert Settings.model_validate({"alert_url": ""}).alert_url is None
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h/v1?api-version=1", "https://h/v1#x", "https://user:word@h/v1", "https://@h"]
+)
+def test_what_would_be_lost_of_an_address_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Provider.model_validate({"dialect": "openai", "base_url": url})
+    assert "word" not in str(caught.value.errors()[0]["msg"])
+
+
+@pytest.mark.parametrize("name", ["wait_s", "lease_s", "checkpoint_s", "offline_key_s", "drain_s", "keepalive_s"])
+def test_no_time_is_no_number(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({name: float("nan")})

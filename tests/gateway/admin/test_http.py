@@ -109,6 +109,11 @@ def test_money_is_exact_from_the_body_to_the_answer(desk: Desk, written: bytes, 
     assert response.status_code == 201, response.text
     assert made["max_budget"] == shown
     assert made["metadata"] == {"share": 0.1}
+    for changed in ({"flag": 1}, {"flag": True}, {"flag": 1.0}):  # which Python takes for the same
+        answer = desk.ask("PATCH", f"/admin/keys/{made['id']}", {"metadata": changed}).text
+        assert json.dumps(changed, separators=(",", ":")) in answer
+    error = refusal(desk.ask("POST", "/admin/keys", b'{"metadata": {"ticket": 123456789012345678901}}'), 422)
+    assert error["param"] == "metadata" and "64 bits" in error["message"]
     assert desk.get(path_of(made))["max_budget"] == shown
 
 

@@ -96,7 +96,7 @@ def test_an_audit_that_is_not_clean_has_status_1(
     spent(data, capsys)
     lines = told(capsys, "audit")
     assert lines == ["clean; checked 1 entries, 1 counters, 0 holds, 0 slots, 1 records; spent 2 USD, 0 of it folded"]
-    finding = {"what": "spent", "name": "key:k|total", "message": "is wrong"}
+    finding = {"what": "spent", "name": "key:k|total", "message": "is wrong\x1b[2J\nclean"}
     found = {"clean": False, "checked": _checked(), "findings": [finding], "overruns": []}
 
     async def answered(*_: Any) -> Any:
@@ -104,7 +104,7 @@ def test_an_audit_that_is_not_clean_has_status_1(
 
     monkeypatch.setattr("gateway.commands.desk.answer", answered)
     lines = told(capsys, "audit", status=1)
-    assert lines[0] == "WRONG  spent  key:k|total: is wrong"
+    assert lines[0] == "WRONG  spent  key:k|total: is wrong?[2J?clean"
     assert lines[-1].startswith("NOT CLEAN: 1 findings")
     assert json.loads("".join(told(capsys, "audit", "--json", status=1))) == found
 

@@ -12,7 +12,7 @@ from gateway.ledger import redis_calls as calls
 from gateway.ledger import redis_door as door
 from gateway.ledger import redis_scripts as scripts
 from gateway.ledger.redis import RedisStore
-from gateway.ledger.store import KEPT_S, Beat, Counter, Granted, Meter, Record, Settled, StoreDown
+from gateway.ledger.store import KEPT_S, Beat, Conflict, Counter, Granted, Meter, Record, Settled, StoreDown
 from tests.gateway.ledger.cable import Cable
 from tests.gateway.ledger.requests import DIGEST, around_now, ask, bill, cap, growth, sums, with_key
 from tests.redis_server import caught_up, own_server, redis_cluster, redis_prefix, redis_sentinel, until
@@ -410,6 +410,25 @@ async def test_a_write_that_has_not_reached_its_replicas_is_not_acknowledged(mon
         await sure.close()
 
 
+async def test_a_record_whose_reply_was_lost_is_kept_and_no_conflict(cable: Cable, far: RedisStore) -> None:
+    made = Record(id="key_1", kind="key", alias="ada", created_at=1.5, hint="sk-hg-…aaaa")
+    cable.lose_a_reply = True
+    await far.create(made, "digest-1")
+    cable.lose_a_reply = True
+    await far.replace(changed := made.model_copy(update={"version": 2, "metadata": {"a": 1}}))
+    cable.lose_a_reply = True
+    rotated = await far.rotate("key_1", 2, "digest-2", "sk-hg-…bbbb", 0)
+    assert not cable.lose_a_reply
+    assert (rotated.version, rotated.metadata, await far.get("key", "key_1")) == (3, changed.metadata, rotated)
+    holder = await far.holder("digest-2")
+    assert holder is not None and holder.key == rotated
+    for stale in (made, changed):
+        with pytest.raises(Conflict):
+            await far.replace(stale)
+    with pytest.raises(Conflict):
+        await far.create(made.model_copy(update={"hint": "sk-hg-…cccc"}), "digest-3")
+
+
 async def test_settings_that_lose_money_are_told() -> None:
     with own_server("--maxmemory-policy", "allkeys-lru") as server:
         store = RedisStore(server.url)
@@ -422,6 +441,8 @@ async def test_settings_that_lose_money_are_told() -> None:
             "appendonly no",
             "maxmemory-policy allkeys-lru",
         ]
+        server.do("ACL", "SETUSER", "default", "-info")
+        assert ["is not known" in text for text in await store.warnings()] == [True]
         await store.close()
     with own_server("--appendonly", "yes", "--appendfsync", "always") as server:
         store = RedisStore(server.url)

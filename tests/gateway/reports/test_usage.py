@@ -150,6 +150,7 @@ def test_filters_narrow_sums_and_entries_alike(desk: Desk, spent: dict[str, Any]
     assert sum_of(model="gpt-5.4-mini") == ("0.00000051", 3)
     assert sum_of(model="gpt-5.4-mini", key_alias="ada") == ("0.000000003", 1)
     assert sum_of(key_alias="ada", key_id=spent["bob"]["id"]) == ("0", 0)
+    assert sum_of(key_id="eve") == sum_of(key_id=spent["eve"]["id"])
     assert sum_of(key_alias="nobody") == sum_of(key_id="key_none") == sum_of(team_id="team_none") == ("0", 0)
 
 

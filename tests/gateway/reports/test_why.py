@@ -115,6 +115,14 @@ def test_only_caps_of_that_model_are_told_of(desk: Desk) -> None:
     assert [one["applies"] for one in told["caps"]] == [False, False]
 
 
+def test_a_cap_on_what_a_route_leads_to_is_told_of_where_that_is_named(desk: Desk) -> None:
+    key = desk.make("key", budgets=[{"max_budget": "0", "model": "gpt-*"}], limits=[{"model": "gpt-*", "rpm_limit": 0}])
+    assert asked(desk, key, model="fast")["refused"] is False
+    for told in (asked(desk, key, model="fast", target="openai/gpt-5"), asked(desk, key, target="openai/gpt-5")):
+        assert told["refused"] is True
+        assert [one["applies"] for one in (*told["caps"], *told["limits"])] == [True, True]
+
+
 def test_full_limits_refuse_and_say_when_they_are_empty(desk: Desk) -> None:
     key = desk.make("key", rpm_limit=1, tpm_limit=1000, max_parallel_requests=1)
     assert asked(desk, key)["refused"] is False
