@@ -1,6 +1,6 @@
 """`scripts/bench`: measures, prints the table row by row, keeps the results.
 
-scripts/bench                 all of the issue's table; the peers that are installed
+scripts/bench                 all of the table; the peers that are installed
 scripts/bench --quick         two minutes: shorter, fewer runs, without what takes long and without the peers
 scripts/bench --case NAME     one group of rows (given several times: several)
 scripts/bench --peers         the peers too, installed where they are missing

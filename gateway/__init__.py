@@ -8,6 +8,7 @@
     client, hang_up    the caller's end of the connection, and its going away
     deadlines          ends of patience that are seldom reached, many on one timer
     keys, payers       the bearer token → a virtual key; whose caps and limits a request counts against
+    virtual_keys       how tokens, ids and amounts in USD are written
     routing            the model name → ordered targets (provider + upstream model)
     bounded            what is kept in mind of what there may be any number of
     memory             signed reasoning of earlier turns, for clients that do not send it back
@@ -20,7 +21,7 @@
     credentials/       aws and google: requests signed; renewal: tokens kept fresh
     upstream, demo     the connection pool; the built-in provider
     origin, connection one origin's connections, and who waits for one; one of them, as its bytes come
-    dial, proxies      how a connection is made; which proxy leads there
+    dial, proxies      how a connection is made; which proxy leads there. trust: whose certificates are believed
     relay              a stream on its way through
     billing            what was observed → the bill
     telemetry, alerts  one log line; soft budgets

@@ -92,7 +92,7 @@ def _add_usage(commands: Any) -> None:
     usage.add_argument("--limit", type=int, help="how many entries to list, newest first (20; 0 with --by)")
     files = usage.add_mutually_exclusive_group()
     for kind in FILES:
-        needs = " (needs headgate[parquet])" if kind == "parquet" else ""
+        needs = " (needs the extra parquet)" if kind == "parquet" else ""
         about = f"write the entries, or with --by the groups, to FILE as {kind}{needs}; - is standard output"
         files.add_argument(f"--{kind}", metavar="FILE", type=written, help=about)
     add_where(usage)

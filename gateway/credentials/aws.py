@@ -1,4 +1,4 @@
-"""AWS's credentials, by botocore (extra `headgate[bedrock]`): its chain, in a thread, and Signature Version 4.
+"""AWS's credentials, by botocore (extra `bedrock`): its chain, in a thread, and Signature Version 4.
 
 The chain is its own: environment, profile, SSO, web identity, container, instance. With AWS_BEARER_TOKEN_BEDROCK in
 the environment that token is sent instead, and botocore is not needed.
@@ -67,7 +67,7 @@ class AwsCredentials:
             from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # botocore has no types
             from botocore.session import Session  # type: ignore[import-untyped]  # botocore has no types
         except ImportError as error:
-            why = f"needs `pip install 'headgate[bedrock]'`, or an `api_key` ({BEARER})"
+            why = f"needs the extra `bedrock` (`pip install '.[bedrock]'`), or an `api_key` ({BEARER})"
             raise self._lack(why) from error
         try:
             source = self._source or Session().get_credentials()

@@ -1,4 +1,4 @@
-"""Google's access tokens, by google-auth (extra `headgate[vertex]`), fetched in a thread.
+"""Google's access tokens, by google-auth (extra `vertex`), fetched in a thread.
 
 A credentials file may be a service account's, a user's (`gcloud auth application-default login`), or of any other kind
 that google-auth knows; its `token_uri` is where tokens come from. Without a file: the application default credentials.
@@ -57,7 +57,7 @@ class GoogleCredentials:
             from google.auth import exceptions
             from google.auth.transport.requests import Request
         except ImportError as error:
-            raise self._lack("upstream_auth", "needs `pip install 'headgate[vertex]'`") from error
+            raise self._lack("upstream_auth", "needs the extra `vertex`: `pip install '.[vertex]'`") from error
         try:
             if self._source is None:
                 self._source = _read(self._file or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", ""))

@@ -1,4 +1,4 @@
-"""Rows as a Parquet file: the one door to pyarrow, which is an extra (`pip install headgate[parquet]`)."""
+"""Rows as a Parquet file: the one door to pyarrow, which is an extra (`parquet`)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ def writing(sink: BinaryIO, columns: Sequence[str]) -> Iterator[Callable[[Sequen
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        message = "Parquet needs pyarrow, which is not installed: pip install 'headgate[parquet]'"
+        message = "Parquet needs pyarrow, which is not installed: `pip install '.[parquet]'` in Headgate's folder"
         raise LLMError("invalid_request", message) from None
     schema = pyarrow.schema([(name, _type(pyarrow, name)) for name in columns])
     with parquet.ParquetWriter(sink, schema) as writer:

@@ -1,5 +1,7 @@
 """Whose fault it was, and what the client sees of it."""
 
+from pathlib import Path
+
 import pytest
 
 from translators.errors import POLICY, LLMError, of_status, request_id_header, retry_after_s, unexplained
@@ -71,3 +73,11 @@ def test_a_providers_id_of_a_request_is_short_and_can_stand_in_a_header() -> Non
 def test_a_body_without_a_message_is_told_by_its_looks() -> None:
     assert unexplained(502, b"<!doctype html><HTML>") == "The provider answered 502 with an HTML page"
     assert unexplained(400, b"{}").endswith("no error message") and unexplained(500, b" ").endswith("no body")
+
+
+def test_every_code_stands_in_the_operators_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("## Errors\n")[2].partition("\n## ")[0]
+    for kind, policy in POLICY.items():
+        assert f"| {policy.status}" in table, kind
+        assert policy.code is None or f"`{policy.code}`" in table, kind

@@ -114,7 +114,7 @@ def test_without_botocore_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
         return true_import(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", no_botocore)
-    with pytest.raises(LLMError, match=r"headgate\[bedrock\]"):
+    with pytest.raises(LLMError, match=r"the extra `bedrock`"):
         run(lambda credentials: credentials.signed(SENT))
 
 

@@ -200,7 +200,7 @@ def test_a_file_that_is_none_is_told_of(tmp_path: Path, text: str) -> None:
 def test_without_google_auth_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.auth", None)
     failure = run(user(tmp_path, refused_url()), failed)
-    assert failure.kind == "upstream_auth" and "headgate[vertex]" in failure.message
+    assert failure.kind == "upstream_auth" and "the extra `vertex`" in failure.message
 
 
 def test_closing_ends_a_fetch_that_hangs(tmp_path: Path, upstream: Upstream) -> None:
