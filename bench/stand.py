@@ -29,7 +29,7 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=8,
+    rounds=6,
     pairs=6,
     seconds=0.3,
     stream_pairs=3,

@@ -28,7 +28,7 @@ class Alerts:
 
     def tell(self, bill: Bill, settled: Settled) -> None:
         """Say which soft caps have been passed, if that is new. Returns at once; never raises."""
-        for counter, spent in zip(bill.counters, settled.spent, strict=False):  # a second settle has no sums
+        for counter, spent in zip(bill.counters, settled.spent, strict=False):  # a bill in the spool has no sums
             for soft in counter.softs_nanousd:
                 known = (counter.name, soft)
                 if soft <= spent and known not in self._told and len(self._under_way) < MOST_AT_ONCE:

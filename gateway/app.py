@@ -118,6 +118,7 @@ async def _gateway(config: Config, store: Store, at_the_end: AsyncExitStack) -> 
         wait_s=settings.wait_s,
         lease_s=settings.lease_s,
         trusts=payers.trusts,
+        doubts=payers.doubt,
     )
     pulse = Pulse(store, ledger, spool, settings.checkpoint_s)
     pulse.start()

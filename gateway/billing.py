@@ -161,7 +161,12 @@ def _believed(course: Course, usage: Usage) -> bool:
     price = next((target.price for target in (course.target, *course.targets) if target is not None), None)
     stated = nanousd(usage.cost_usd)
     counted = usage.prompt_tokens or usage.completion_tokens
-    return price is not None and price.rates.trust_provider_cost and bool(stated or (stated == 0 and counted))
+    if price is None or not (stated or (stated == 0 and counted)):
+        return False
+    try:
+        return price.at(course.began_s).rates.trust_provider_cost
+    except Unpriced:  # before its first version
+        return False
 
 
 def _text_bytes(body: bytes) -> int:

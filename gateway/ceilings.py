@@ -53,14 +53,18 @@ class Quote:
     def nanousd(self, output_tokens: int) -> int:
         """The most that answers of `output_tokens` each can cost. Raises Unpriced."""
         bound = self.slope or self._slope()
-        return 0 if bound is None else bound.nanousd(output_tokens * self.choices + self.predicted_tokens)
+        if bound is None:
+            return 0
+        most = bound.nanousd(output_tokens * self.choices + self.predicted_tokens)
+        return most + self.extras.calls - 1 if most else 0  # each call is rounded up by itself
 
     def length(self, nanousd: int) -> int:
         """The longest answers, in tokens each, that `nanousd` covers."""
         bound = self.slope or self._slope()
         if bound is None:
             return self.output_tokens
-        return max(0, bound.output_tokens(nanousd) - self.predicted_tokens) // self.choices
+        covered = bound.output_tokens(max(0, nanousd - self.extras.calls + 1))
+        return max(0, covered - self.predicted_tokens) // self.choices
 
     def _slope(self) -> Slope | None:
         return None if self.price is None else slope(self.price, self.input_tokens, self.at_s, self.extras)

@@ -138,8 +138,10 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
     async def reread() -> Parties:
         fresh = await gateway.keys.holder(headers, fresh=True)
         _check_model(fresh, chat["model"])
-        course.tags = tags_of(scope["headers"], fresh.key)
-        parties = await gateway.payers.reread(fresh, end_user, course.tags)
+        tags = tags_of(scope["headers"], fresh.key)
+        if not course.attempts:  # else the bill is on those that it was held for
+            course.tags = tags
+        parties = await gateway.payers.reread(fresh, end_user, tags)
         _check_bounds(fresh, parties, chat)
         return parties
 
@@ -175,12 +177,14 @@ async def _answer(gateway: Gateway, scope: Scope, receive: Receive, client: Clie
         course.faulted()
         raise
     finally:
-        course.close()
-        if funds.hold is not None:
-            client.billed = True
-            due = _due(course, funds.hold, ending)
-            funds.hold.progress = funds.hold.lost = None  # no cycle: what a request was made of goes when it ends
-            await _settle(gateway, course, due, offline=funds.hold.offline)
+        try:
+            course.close()
+        finally:  # whatever becomes of that
+            if funds.hold is not None:
+                client.billed = True
+                due = _due(course, funds.hold, ending)
+                funds.hold.progress = funds.hold.lost = None  # no cycle: what a request was made of goes when it ends
+                await _settle(gateway, course, due, offline=funds.hold.offline)
     _learn(gateway, course, due)
     if kept := course.remember:
         await gateway.memory.remember(_owner(holder), recall.anchor(chat["messages"]), kept)

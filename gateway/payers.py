@@ -85,6 +85,11 @@ class Payers:
             for standing in parties.standings:
                 keep(self._confirmed, standing, now, MAX_KNOWN)
 
+    def doubt(self, parties: Parties) -> None:
+        """The store has just said that one of these is not as this worker knows it."""
+        for standing in parties.standings:
+            self._confirmed.pop(standing, None)
+
     def trusts(self, parties: Parties) -> bool:
         """Whether the store has confirmed all of these within `offline_key_s`, so that it is not needed now."""
         since = time.monotonic() - self._offline_key_s

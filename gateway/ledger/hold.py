@@ -58,7 +58,7 @@ class Hold:
     """What is held for one request, on which counters, for whom. `began_s` is on the store's clock."""
 
     request_id: str
-    parties: Parties
+    parties: Parties  # whose bill it is, as the counters are: as they stood at the reserve
     names: Names
     counters: tuple[Counter, ...]
     nanousd: int
@@ -73,6 +73,7 @@ class Hold:
     saved_nanousd: int = 0  # at its last checkpoint
     progress: Callable[[], Bill | None] | None = None  # what it would be billed now
     lost: Callable[[], None] | None = None  # called when its lease cannot be kept
+    reread: Parties | None = None  # as they stand now, where a growth has found them changed
 
     @property
     def capped(self) -> bool:
@@ -112,6 +113,7 @@ class Ledger:
         wait_s: float,
         lease_s: float,
         trusts: Callable[[Parties], bool],
+        doubts: Callable[[Parties], None],
     ) -> None:
         self.live: dict[str, Hold] = {}
         self._store = store
@@ -121,6 +123,7 @@ class Ledger:
         self._deadlines = deadlines
         self.lease_s = lease_s
         self._trusts = trusts  # whether these were confirmed by the store not long ago
+        self._doubts = doubts  # told of those that it does not know so
         self._skew_s = 0.0  # the store's clock less ours, learned when a window did not fit
         self._lines = Lines(wait_s)
         self.waits = wait_s > 0  # whether there are lines to wait in
@@ -132,30 +135,36 @@ class Ledger:
         Raises LLMError: "over_budget"; "budget_held" when others held it for too long; "rate_exceeded";
         "authentication" when the key is gone meanwhile. Raises StoreDown, unless nothing bounds the request.
         """
-        ceiling, dues = wish.ceiling(False), wish.parties.dues(wish.names, self.now())
+        ceiling, dues, now_s = self._terms(wish, pressed=False)
         free = ceiling.most <= 0  # what costs nothing waits for nobody
         line = None if free or not self.waits else self._lines.before(dues.counters)
         try:
-            answer = Refused("held", line) if line else await self._asked(wish, ceiling, dues, 1.0, False)
+            answer = Refused("held", line) if line else await self._asked(wish, ceiling, dues, now_s, 1.0, False)
             if isinstance(answer, Refused) and answer.reason == "held" and self.waits:
                 answer = await self._lines.wait(answer.name, partial(self._asked_in_turn, wish))
         except StoreDown:
             if wish.parties.bounded or not self._trusts(wish.parties):
                 raise
-            ceiling, dues = wish.ceiling(False), wish.parties.dues(wish.names, self.now())
+            ceiling, dues, now_s = self._terms(wish, pressed=False)
             whose = wish.request_id, wish.parties, wish.names
-            return Hold(*whose, dues.counters, ceiling.most, self.now(), offline=True)
+            return Hold(*whose, dues.counters, ceiling.most, now_s, offline=True)
         if isinstance(answer, Refused):
             dues = wish.parties.dues(wish.names, self.now())
             raise refusal(answer, dues.meters, dues.counters, ceiling.least, ceiling.most)
         self.live[wish.request_id] = answer
         return answer
 
-    async def _asked_in_turn(self, wish: Wish, patience: float, crowded: bool) -> Hold | Refused:
-        ceiling, dues = wish.ceiling(patience < PRESSED), wish.parties.dues(wish.names, self.now())
-        return await self._asked(wish, ceiling, dues, patience, crowded)
+    def _terms(self, wish: Wish, *, pressed: bool) -> tuple[Ceiling, Dues, float]:
+        """What it may cost, on whom it counts, and the one time that both are of."""
+        now_s = self.now()
+        return wish.ceiling(pressed), wish.parties.dues(wish.names, now_s), now_s
 
-    async def _asked(self, wish: Wish, ceiling: Ceiling, dues: Dues, patience: float, crowded: bool) -> Hold | Refused:
+    async def _asked_in_turn(self, wish: Wish, patience: float, crowded: bool) -> Hold | Refused:
+        return await self._asked(wish, *self._terms(wish, pressed=patience < PRESSED), patience, crowded)
+
+    async def _asked(
+        self, wish: Wish, ceiling: Ceiling, dues: Dues, began_s: float, patience: float, crowded: bool
+    ) -> Hold | Refused:
         """The store's answer, over changes of the records and turns of the windows."""
         gone = False
         for _ in range(REREADS):
@@ -174,7 +183,7 @@ class Ledger:
                 self.lease_s,
                 wish.line,
             )
-            began_s, renewed_s = self.now(), time.monotonic()
+            renewed_s = time.monotonic()
             step = self._store.reserve(ask)
             try:
                 wish.meanwhile()  # the call is on its way, unless it waits for others
@@ -204,10 +213,11 @@ class Ledger:
                 self.synchronise(answer.now_s)
             elif answer.reason in ("stale", "gone"):
                 gone = answer.reason == "gone"
+                self._doubts(wish.parties)  # the store may be gone before they are read again
                 wish.parties = await wish.reread()
             else:
                 return answer
-            ceiling, dues = wish.ceiling(patience < PRESSED), wish.parties.dues(wish.names, self.now())
+            ceiling, dues, began_s = self._terms(wish, pressed=patience < PRESSED)
         if gone:
             raise LLMError("authentication", "The API key or its team is gone", code="key_expired")
         raise LLMError("unavailable", "The key kept changing while the request waited")
@@ -220,8 +230,9 @@ class Ledger:
         if hold.offline:
             return Granted(hold.nanousd)
         for _ in range(REREADS):
-            caps = {each.name: each for each in counters(hold.parties.parties, hold.names, hold.began_s, self.now())}
-            scopes = tuple([party.scope for party in hold.parties.parties])
+            payers = hold.reread or hold.parties
+            caps = {each.name: each for each in counters(payers.parties, hold.names, hold.began_s, self.now())}
+            scopes = tuple([party.scope for party in payers.parties])
             # a cap that was taken away is none; that of a team which the key has left stands, and the bill is on it
             hold.counters = tuple(
                 caps.get(each.name) or (replace(each, cap_nanousd=None) if each.scope.endswith(scopes) else each)
@@ -229,7 +240,7 @@ class Ledger:
             )
             answer = await self._store.grow(
                 Growth(
-                    *(hold.request_id, hold.parties.standings, hold.counters),
+                    *(hold.request_id, payers.standings, hold.counters),
                     *(hold.nanousd, least_nanousd, more_nanousd),
                 )
             )
@@ -238,7 +249,7 @@ class Ledger:
                 return answer
             if answer.reason != "stale":
                 return answer
-            hold.parties = await reread()
+            hold.reread = await reread()
         return Refused("held")
 
     async def settle(self, bill: Bill, *, offline: bool = False) -> Settled:

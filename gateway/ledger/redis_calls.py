@@ -228,8 +228,9 @@ def settled(answer: Any) -> Settled:
             return _new(Settled, (True, int(overrun), tuple(spent)))
         case [b"uncountable", counter]:
             raise ValueError(f"{counter.decode()} cannot count so much")
-        case _:
-            return Settled(False)
+        case [b"again", *spent]:
+            return Settled(False, 0, tuple(spent))
+    raise StoreDown("Redis gave an answer that settle.lua does not give")
 
 
 class Known(NamedTuple):

@@ -161,8 +161,9 @@ class Spool:
         self._sealed.sort(key=lambda file: file.path.name)
 
     def _remove(self, file: SpoolFile) -> None:
-        self._sealed.remove(file)
+        _mark(file)  # where it cannot be deleted, nobody begins with it anew
         file.remove()
+        self._sealed.remove(file)
 
     def _let_go(self) -> None:
         for file in (*self._sealed, *([self._current] if self._current else ())):

@@ -159,12 +159,10 @@ class SpoolFile:
         log.error("the store refused a bill of the spool (%s): it is kept in %s", why, aside)
 
     def remove(self) -> None:
-        """Delete the file: the store has taken all of it."""
-        try:
-            self.path.unlink(missing_ok=True)
-            _fsync_folder(self.path.parent)
-        finally:
-            self.close()
+        """Delete the file: the store has taken all of it. Raises OSError, and is as it was."""
+        self.path.unlink(missing_ok=True)
+        _fsync_folder(self.path.parent)
+        self.close()
 
     def close(self) -> None:
         """Let go of the file; another process may adopt it."""

@@ -194,7 +194,8 @@ def settle(db: Connection, bill: Bill, line: str) -> Settled:
         mark = db.execute("SELECT provisional, line FROM settled WHERE request_id = ?", (bill.request_id,)).fetchone()
         if mark is not None:
             if mark[0] is None:
-                return Settled(first=False)
+                db.execute("UPDATE settled SET at_ms = ? WHERE request_id = ?", (now, bill.request_id))
+                return Settled(False, 0, tuple([sums.spent for sums in billed.sums]))
             cost, before = cost - mark[0], mark[1]
     if not _fits(billed.sums, bill.cost_nanousd):
         raise ValueError(f"{bill.request_id}: its counters cannot count so much")

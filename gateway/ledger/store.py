@@ -252,7 +252,7 @@ class Bill:
 
 
 class Settled(NamedTuple):
-    """`first` is False when this request was settled before: then nothing changed.
+    """`first` is False when this request was settled before: then no sum changed, and it is known for a week from now.
     `overrun_nanousd` is by how much the bill exceeded its hold. `spent` are the counters' sums after it, in order."""
 
     first: bool

@@ -14,7 +14,7 @@ from gateway.ledger.hold import Hold
 from gateway.ledger.parties import Parties, Party
 from gateway.ledger.store import MAX_NANOUSD, Record
 from gateway.prices.price_list import Row, When
-from gateway.prices.pricing import price
+from gateway.prices.pricing import Price, price
 from gateway.routing import Target
 from gateway.upstream import Timeouts
 from translators import anthropic, openai
@@ -185,3 +185,21 @@ def test_a_rate_that_is_missing_is_never_free() -> None:
         assert (made.unpriced, made.cost_nanousd) == (True, nanousd)
     unknown = course(accepted=True, answer=Answer(b"{}", spoken), target=replace(TARGET, price=None))
     assert bill(unknown, HOLD, "done").unpriced
+
+
+def test_a_providers_own_figure_counts_by_the_version_of_the_price_that_is_in_force() -> None:
+    trusting = Row(input=Decimal(60), output=Decimal(270), trust_provider_cost=True)
+    listed = Row(input=Decimal(1), output=Decimal(10))
+    stated = Usage(input_tokens=100, output_tokens=10, cost_usd="0.5")
+
+    def billed(*versions: tuple[Row, float]) -> int:
+        found = None
+        for row, since_s in versions:
+            found = replace(price("small", row), since_s=since_s, before=found)
+        return bill(whole(stated) if found is None else priced(found), HOLD, "done").cost_nanousd
+
+    def priced(found: Price) -> Course:
+        return course(accepted=True, answer=whole(stated).answer, target=replace(TARGET, price=found))
+
+    assert billed((trusting, 0.0), (listed, 2.0)) == 500_000_000  # it begins at 1
+    assert billed((listed, 0.0), (trusting, 2.0)) == 100 * 1000 + 10 * 10_000

@@ -21,12 +21,15 @@ from gateway.ceilings import (
 )
 from gateway.config import Config, load
 from gateway.prices.estimate import text_alone
+from gateway.prices.pricing import cost
 from gateway.routing import targets_for
 from translators.errors import LLMError
+from translators.usage import Usage
 
 ROUTES = """
 providers:
   openai: {dialect: openai, api_key: k}
+  apart: {dialect: anthropic, api_key: k}
 routes:
   small: openai/small
   both: {targets: [{model: openai/small}], fallback: [openai/dear]}
@@ -41,6 +44,8 @@ models:
 PRICES = """
 unpriced: POLICY
 models:
+  slivers: {input: 0, output: 0.0005, source: made, as_of: 2026-11-20}
+  gratis: {input: 0, output: 0, source: made, as_of: 2026-11-20}
   small: {input: 1, output: 10, source: made, as_of: 2026-11-20}
   narrow: {input: 1, output: 10, source: made, as_of: 2026-11-20}
   silent: {input: 1, output: 10, source: made, as_of: 2026-11-20}
@@ -78,6 +83,18 @@ def test_more_choices_cost_as_much_more(tmp_path: Path) -> None:
     (three,) = quoted(configured(tmp_path), asking("small", max_tokens=100, n=3))
     assert three.nanousd(100) == 116 * 1000 + 300 * 10_000
     assert three.length(three.nanousd(100)) == 100
+
+
+def test_calls_apart_are_each_rounded_up(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    (three,) = quoted(config, asking("apart/slivers", max_tokens=1, n=3))
+    assert three.extras.calls == 3
+    (target,) = targets_for(config, "apart/slivers", 0)
+    assert target.price is not None
+    assert three.nanousd(1) >= 3 * cost(Usage(output_tokens=1), target.price, time.time()) == 3
+    assert all(three.length(three.nanousd(length)) >= length for length in (1, 2, 7))
+    (free,) = quoted(config, asking("apart/gratis", max_tokens=9, n=3))
+    assert free.nanousd(9) == 0 and free.length(0) > 9
 
 
 @given(held=st.integers(0, 10**9), asked=st.integers(1, 10**6), choices=st.integers(1, 8))

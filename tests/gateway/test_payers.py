@@ -104,3 +104,14 @@ async def test_tags_are_the_key_s_and_the_header_s() -> None:
     for bad in (b",".join([b"t%d" % at for at in range(17)]), b"x" * 65, b"a\x01b"):
         with pytest.raises(LLMError):
             tags_of([(b"x-headgate-tags", bad)], KEY)
+
+
+async def test_whom_the_store_contradicts_is_trusted_again_once_it_confirms_them(store: SqliteStore) -> None:
+    payers = Payers(store, 600)
+    parties = payers.of(HOLDER, None, ())
+    payers.confirm(parties)
+    assert payers.trusts(parties)
+    payers.doubt(parties)
+    assert not payers.trusts(parties)
+    payers.confirm(again := await payers.reread(HOLDER, None, ()))
+    assert payers.trusts(again)

@@ -27,7 +27,10 @@ end
 
 local live = call('HGET', hold_key, 'nanousd')
 if not live then return {'gone', ''} end
-if live ~= ARGV[2] then return {'granted', live, ''} end -- the answer to this step was lost: it was taken
+if live ~= ARGV[2] then -- the answer to this step was lost: it was taken
+  call('HSET', hold_key, 'nanousd', live) -- a write, for WAIT and WAITAOF
+  return {'granted', live, ''}
+end
 
 local at = 6
 for _ = 1, tonumber(ARGV[5]) do

@@ -4,7 +4,7 @@
 -- ARGV  1 request id  2 cost  3 tokens  4 the journal's line  5 names of the bill's counters, a JSON list
 --       6 for each its window, start_s and end_s, a JSON list of lists of texts
 --       then for each counter of the bill the key of its sums
--- Answers {'settled', by how much it exceeds its hold, the sums spent}, {'again'}, or {'uncountable', counter}.
+-- Answers {'settled', by how much it exceeds its hold, the sums spent}, {'again', the sums}, or {'uncountable', counter}.
 
 local hold_key, mark_key = root .. 'hold:' .. ARGV[1], root .. 'settled:' .. ARGV[1]
 local cost = ARGV[2]
@@ -13,7 +13,12 @@ local before, was
 if not hold[1] then -- what is held has no mark yet
   local mark = call('GET', mark_key)
   before, was = string.match(mark or '', '^lost (%d+) (.*)$')
-  if mark and not before then return {'again'} end
+  if mark and not before then -- a write, so that WAIT and WAITAOF wait for what this connection has not written itself
+    call('EXPIRE', mark_key, SETTLED_S)
+    local sums = {'again'}
+    for i = 7, #ARGV do sums[i - 5] = tonumber(call('HGET', ARGV[i], 'spent') or 0) end
+    return sums
+  end
 end
 
 local held = tonumber(hold[1] or 0)

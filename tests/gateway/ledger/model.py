@@ -115,7 +115,7 @@ class Model:
         elif (provisional := self.settled[bill.request_id]) is not None:
             held, cost, adjusts = Held(0, (), (), 0, None), bill.cost_nanousd - provisional, True
         else:
-            return Settled(first=False)
+            return Settled(False, 0, tuple(self._balance(counter.name)[0] for counter in bill.counters))
         names = tuple(counter.name for counter in bill.counters)
         overrun = self._book(bill.request_id, cost, adjusts, held.nanousd, names)
         self.settled[bill.request_id] = None

@@ -52,6 +52,7 @@ class Desk:
             wait_s=wait_s,
             lease_s=10,
             trusts=lambda _: True,
+            doubts=lambda _: None,
         )
 
     def parties(self, key: Record) -> Parties:
@@ -207,6 +208,7 @@ async def test_a_hold_grows_by_the_cap_of_a_team_that_its_key_has_left(desk: Des
     await desk.change(budgets=())  # and its own cap is taken away
     assert isinstance(await ledger.grow(held, 200, 200, desk.reread), Refused)
     assert await ledger.grow(held, 100, 100, desk.reread) == Granted(700, 700)
+    assert held.parties is both  # whose counters the bill is on is whose it is
 
 
 async def test_a_hold_grows_by_the_cap_as_it_is_now_and_not_for_a_key_that_is_gone(desk: Desk) -> None:
@@ -318,6 +320,7 @@ async def test_without_the_store_only_what_nothing_bounds_is_served(desk: Desk) 
         wait_s=0,
         lease_s=10,
         trusts=lambda _: False,
+        doubts=lambda _: None,
     )
     with pytest.raises(StoreDown):
         await desk.hold(untrusting, "r3")
@@ -433,3 +436,20 @@ async def test_a_store_that_does_not_answer_in_time_leaves_the_bill_to_the_spool
     held = await desk.hold(ledger, "r1")
     assert (await ledger.settle(bill(held, 250))).first
     assert (desk.spool.pending(), slow.settles.qsize()) == (1, 1)  # the time is for all tries together
+
+
+async def test_whom_the_store_does_not_know_so_is_not_trusted_when_it_goes_away_before_they_are_read(
+    desk: Desk,
+) -> None:
+    await desk.change(budgets=())
+    ledger, doubted = desk.ledger(0), list[Parties]()
+    ledger._doubts, ledger._trusts = doubted.append, lambda parties: parties not in doubted
+
+    async def away() -> Parties:
+        raise StoreDown("gone")
+
+    free = Record(id="key_1", kind="key")
+    wish = Wish("r1", desk.parties(free), names_of("small"), lambda _: TIGHT, away, b"{}")
+    with pytest.raises(StoreDown):
+        await ledger.reserve(wish)
+    assert doubted == [wish.parties]

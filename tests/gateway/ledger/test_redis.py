@@ -429,6 +429,25 @@ async def test_a_record_whose_reply_was_lost_is_kept_and_no_conflict(cable: Cabl
         await far.create(made.model_copy(update={"hint": "sk-hg-…cccc"}), "digest-3")
 
 
+async def test_what_is_sent_again_is_written_again(redis_url: str, prefix: str) -> None:
+    """WAIT and WAITAOF wait for a connection's own last write: an answer to what another had written would not."""
+    store, client = RedisStore(redis_url, prefix), redis.Redis.from_url(redis_url)
+    await store.open()
+    await with_key(store)
+    root = f"{{{prefix}:default}}:"
+    await store.reserve(ask("r", cap(None)))
+    leases = f"{root}leases"
+    client.zadd(leases, {"r": 1})
+    assert await store.reserve(ask("r", cap(None))) == Granted(100)
+    assert (client.zscore(leases, "r") or 0) > 1
+    await store.settle(bill("r", 7, cap(None)))
+    client.expire(f"{root}settled:r", 5)
+    assert await store.settle(bill("r", 7, cap(None))) == Settled(False, 0, (7,))
+    assert int(str(client.ttl(f"{root}settled:r"))) > 1000
+    client.close()
+    await store.close()
+
+
 async def test_settings_that_lose_money_are_told() -> None:
     with own_server("--maxmemory-policy", "allkeys-lru") as server:
         store = RedisStore(server.url)

@@ -57,7 +57,7 @@ def test_an_answer_that_no_script_gives_is_a_store_that_is_down() -> None:
 
 def test_the_answers_of_a_settle() -> None:
     assert calls.settled([b"settled", b"3", 10, -2]) == Settled(True, 3, (10, -2))
-    assert calls.settled([b"again"]) == Settled(False)
+    assert calls.settled([b"again", 7]) == Settled(False, 0, (7,))
 
 
 def test_a_reserve_says_all_of_the_ask() -> None:

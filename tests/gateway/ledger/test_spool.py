@@ -403,3 +403,24 @@ async def test_a_replay_that_is_killed_asks_again_and_forgets_nothing(folder: Pa
     assert set(asked) == set(names)
     assert set(asked.values()) == {1, 2}  # the store knows a request that it has settled
     assert files(folder) == []
+
+
+async def test_a_file_that_cannot_be_deleted_is_not_begun_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, book, unlink = Spool(folder, "store"), Book(), Path.unlink
+    await spool.add(bill(0))
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError("the folder may not be written to")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    for _ in range(3):
+        with pytest.raises(SpoolFailed):
+            await spool.replay(book.settle)
+    await spool.close()
+    later = Spool(folder, "store")
+    with pytest.raises(SpoolFailed):
+        await later.replay(book.settle)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert await later.replay(book.settle) == 0
+    await later.close()
+    assert (book.bills, files(folder)) == ([bill(0)], [])

@@ -28,7 +28,7 @@ async def test_a_file_that_is_opened_again_has_everything(path: str) -> None:
     assert await again.find("key", "a") == key
     assert await again.holder(DIGEST) is not None
     assert await sums(again, "key:k") == {"key:k|total": (5, 100)}
-    assert await again.settle(bill("spent", 5, cap(1000))) == Settled(first=False)
+    assert await again.settle(bill("spent", 5, cap(1000))) == Settled(False, 0, (5,))
     assert await again.claim("admin_key", "other") == "v"
     assert await again.recall(["a"]) == {"a": b"1"}
     await again.close()

@@ -187,7 +187,7 @@ async def test_requests_of_an_older_headgate_end_as_ours_do(path: str) -> None:
     store = SqliteStore(path)
     await store.open()
     counters = (cap(1000), Counter("key:k", "1d:today", time.time() - 60, time.time() + 3600))
-    assert await store.settle(bill("old", 99, *counters)) == Settled(first=False)
+    assert not (await store.settle(bill("old", 99, *counters))).first
     assert await store.reserve(ask("running", *counters)) == Granted(100)
     (live,) = await store.holds()
     assert live.counters == ("key:k|total", "key:k|1d:today")

@@ -50,7 +50,7 @@ async def test_what_another_worker_holds_and_spends_is_seen(file: SqliteStore, o
     assert full == Refused("rate", "key:k|parallel", retry_after_s=1.0)
     await other.settle(bill("r0", 1, cap(1000), tokens=5))
     assert await file.settle(bill("r1", 1, cap(1000), tokens=3)) == Settled(True, 0, (2,))
-    assert await other.settle(bill("r1", 1, cap(1000))) == Settled(False)
+    assert await other.settle(bill("r1", 1, cap(1000))) == Settled(False, 0, (2,))
     after = await other.reserve(ask("after", cap(1000), most=10, meters=METERS, tokens=5))
     assert isinstance(after, Granted)
     assert (after.afford_nanousd, [used for used, _ in after.levels]) == (998, [6, 28, 4])

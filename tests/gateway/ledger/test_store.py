@@ -171,7 +171,7 @@ async def test_the_place_of_a_revoked_record_is_taken_at_the_next_version(store:
     first = Record(id="x", kind=kind, alias="a", budgets=(Budget(max_nanousd=5),))
     await store.create(first)
     with pytest.raises(Conflict):
-        await store.create(first)
+        await store.create(first.model_copy(update={"created_at": 1.0}))
     await store.replace(first.model_copy(update={"revoked": True, "version": 2}))
     second = Record(id="x", kind=kind, alias="b", budgets=(Budget(max_nanousd=7),))
     await store.create(second)

@@ -55,7 +55,7 @@ async def test_what_is_done_twice_counts_once(store: Store) -> None:
     assert await store.reserve(ask("r", cap(1000), most=500, usual=500, tokens=9)) == Granted(100, tokens=7)
     assert await sums(store, "key:k") == {"key:k|total": (0, 100)}
     assert await store.settle(bill("r", 40, cap(1000))) == Settled(first=True, spent=(40,))
-    assert await store.settle(bill("r", 70, cap(1000))) == Settled(first=False)
+    assert await store.settle(bill("r", 70, cap(1000))) == Settled(False, 0, (40,))
     assert await store.reserve(ask("r", cap(1000))) == Granted(0)
     assert await sums(store, "key:k") == {"key:k|total": (40, 0)}
     assert len(await entries(store)) == 1
@@ -400,7 +400,7 @@ async def test_a_late_settle_books_the_difference_once(store: Store, cost: int, 
     await store.reap()
     assert await store.settle(bill("r", cost, *counters)) == Settled(True, overrun, (cost, cost))
     for _ in range(2):
-        assert await store.settle(bill("r", cost + 1, *counters)) == Settled(first=False)
+        assert await store.settle(bill("r", cost + 1, *counters)) == Settled(False, 0, (cost, cost))
         assert await store.reap() == 0
     assert await sums(store, "key:k", "team:t") == {"key:k|total": (cost, 0), "team:t|total": (cost, 0)}
     provisional, final = await entries(store)
