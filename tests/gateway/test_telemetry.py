@@ -77,8 +77,10 @@ def test_a_bill_that_was_not_taken_is_logged_so_that_it_can_be_booked(caplog: py
 def test_a_worker_that_died_is_a_warning_and_the_servers_small_talk_is_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    servers = logging.getLogger("uvicorn.error")
-    monkeypatch.setattr(logging.root, "handlers", [])
+    servers, above = logging.getLogger("uvicorn.error"), logging.getLogger("uvicorn")
+    for logger in (logging.root, above, servers):  # whatever servers of other tests have made of them
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "propagate", True)
     for logger, level in ((logging.root, logging.root.level), (servers, servers.level)):
         monkeypatch.setattr(logger, "level", level)  # as it is again afterwards
     monkeypatch.setattr(servers, "filters", [])

@@ -61,5 +61,5 @@ def test_without_pyarrow_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(LLMError, match=r"headgate\[parquet\]"), writing(io.BytesIO(), ENTRY):
+    with pytest.raises(LLMError, match=r"pip install '\.\[parquet\]'"), writing(io.BytesIO(), ENTRY):
         pass
