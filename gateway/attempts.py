@@ -19,6 +19,7 @@ import orjson
 from gateway import demo
 from gateway.ceilings import limited
 from gateway.choices import OneReply, Replies, Reply
+from gateway.credentials.kinds import Credentials
 from gateway.gateway import Gateway
 from gateway.routing import Target
 from gateway.usual import BYTES_PER_TOKEN
@@ -264,9 +265,20 @@ def translated(course: Course, target: Target, media: Mapping[str, Media]) -> Up
         raise LLMError("invalid_request", "The request is nested too deeply to be sent on") from None
 
 
-def masked(error: LLMError, target: Target) -> LLMError:
-    """`error` without the provider's key, which some providers repeat in their messages."""
-    own = [value for name, value in target.endpoint.headers.items() if SECRET_NAME.search(name)]
+async def _signed(credentials: Credentials, sent: UpstreamRequest, target: Target) -> Mapping[str, str]:
+    """The headers with those that authenticate the request. Raises LLMError where they do not come in time."""
+    try:
+        async with asyncio.timeout(target.timeouts.connect_s):  # the fetch goes on, for those who come later
+            return await credentials.signed(sent)
+    except TimeoutError:
+        message = f"{target.provider}'s credentials could not be had within {target.timeouts.connect_s:g} s"
+        raise LLMError("connect", message) from None
+
+
+def masked(error: LLMError, target: Target, sent: Mapping[str, str] = NONE) -> LLMError:
+    """`error` without the provider's key, which some providers repeat in their messages; `sent` are signed headers."""
+    headers = (*target.endpoint.headers.items(), *sent.items())
+    own = [value.removeprefix("Bearer ") for name, value in headers if SECRET_NAME.search(name)]
     for secret in (target.endpoint.api_key, *own):
         if secret and len(secret) >= LEAST_SECRET and secret in error.message:
             error.message = error.message.replace(secret, "…")
@@ -338,11 +350,14 @@ async def _attempt(gateway: Gateway, course: Course, target: Target, sent: Upstr
             reply = demo.answer(sent.body, course.created, course.request_id)
         else:
             credentials = gateway.credentials.get(target.provider)
-            headers = sent.headers if credentials is None else await credentials.signed(sent)
+            headers = sent.headers
+            if credentials is not None:
+                headers = await _signed(credentials, sent, target)
             reply = await gateway.upstream.send(sent.url, headers, sent.body, target.timeouts, course.written)
         course.reply = reply
         if reply.status >= 300:
-            raise translator.error(reply.status, reply.headers, await reply.read(MAX_ERROR_BYTES))
+            refusal = translator.error(reply.status, reply.headers, await reply.read(MAX_ERROR_BYTES))
+            raise refusal if headers is sent.headers else masked(refusal, target, headers)
         course.accepted = True
         if course.chat.get("stream"):
             course.decoder = translator.Decoder(sent.context, course.created, course.request_id)

@@ -4,14 +4,17 @@ import asyncio
 import ipaddress
 import json
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
+from gateway.proxies import DEFAULT_PORTS, Proxies
 from gateway.trust import tls_context
 from translators.errors import LLMError
 from translators.exchange import Media
@@ -22,10 +25,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_REDIRECTS = 3
 MAX_URLS = 50  # in one request
+MOST_FILES = 4  # of the largest size: all that one request may bring along
 AT_ONCE = 8
 # Global unicast (RFC 4291, section 2.4) without 6to4 and Teredo, which stand for an IPv4 address that may be private.
 _UNICAST = ipaddress.ip_network("2000::/3")
 _TRANSLATED = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
+# Global by the book, at least for an older Python, and within a cloud its own: metadata of Oracle's older hosts, 6to4
+# relays, Azure's host agent (learn.microsoft.com, what-is-ip-address-168-63-129-16).
+_INTERNAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
 
 POST_TIMEOUT_S = 5.0
 POSTS = 2  # tries
@@ -48,7 +55,7 @@ async def admin_call(
     except UnicodeEncodeError:
         raise LLMError("invalid_request", "what is to be sent holds half a character") from None
     try:
-        async with httpx.AsyncClient(timeout=_patience(), verify=tls_context()) as client:
+        async with _client(url, _patience()) as client:
             response = await client.request(
                 method, url.rstrip("/") + path, params=query, content=content, headers=headers
             )
@@ -68,7 +75,7 @@ async def admin_lines(url: str, admin_key: str, path: str, query: Mapping[str, s
     headers, rest = _headers(url, admin_key), b""
     try:
         async with (
-            httpx.AsyncClient(timeout=_patience(), verify=tls_context()) as client,
+            _client(url, _patience()) as client,
             client.stream("GET", url.rstrip("/") + path, params=query, headers=headers) as response,
         ):
             if not response.is_success:
@@ -109,6 +116,23 @@ def _refused(url: str, status: int, answer: Any) -> LLMError:
     return LLMError("bad_upstream", f"{url} answered {status} and not as Headgate does")
 
 
+def _client(url: str, patience: httpx.Timeout) -> httpx.AsyncClient:
+    """For an address of the operator's, through the proxy that leads there: httpx would ask one for loopback too.
+
+    Raises httpx.InvalidURL, LLMError where the environment names a proxy of another kind.
+    """
+    at = httpx.URL(url)
+    port = at.port or DEFAULT_PORTS.get(at.scheme, 0)
+    found = Proxies(os.environ).to(at.scheme == "https", at.host, port)
+    proxy = None
+    if found is not None:
+        host = f"[{found.host}]" if ":" in found.host else found.host
+        headers = {"proxy-authorization": found.authorization} if found.authorization else {}
+        scheme, context = ("https", tls_context()) if found.tls else ("http", None)
+        proxy = httpx.Proxy(f"{scheme}://{host}:{found.port}", headers=headers, ssl_context=context)
+    return httpx.AsyncClient(timeout=patience, verify=tls_context(), trust_env=False, proxy=proxy)
+
+
 async def post(url: str, body: bytes) -> str:
     """Post JSON to an address of the operator's, a second time if need be; "" when it was taken, else why it was not.
 
@@ -118,9 +142,10 @@ async def post(url: str, body: bytes) -> str:
     for _ in range(POSTS):
         try:
             async with asyncio.timeout(POST_TIMEOUT_S):
-                async with httpx.AsyncClient(timeout=POST_TIMEOUT_S, verify=tls_context()) as client:
+                async with _client(url, httpx.Timeout(POST_TIMEOUT_S)) as client:
                     response = await client.post(url, content=body, headers={"content-type": "application/json"})
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:  # TimeoutError is an OSError
+        # TimeoutError is an OSError; LLMError: a proxy of another kind
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, LLMError) as error:
             why = type(error).__name__
             continue
         if response.is_success:
@@ -145,12 +170,12 @@ class Fetcher:
         """
         if len(urls) > MAX_URLS:
             raise LLMError("invalid_request", f"This provider takes at most {MAX_URLS} images by URL in one request")
-        places = asyncio.Semaphore(AT_ONCE)
+        places, left = asyncio.Semaphore(AT_ONCE), [MOST_FILES * self._max_bytes]
         found: dict[str, Media] = {}
 
         async def fetch(url: str) -> None:
             async with places:
-                found[url] = await self._fetch(url)
+                found[url] = await self._fetch(url, left)
 
         try:
             async with asyncio.TaskGroup() as group:  # the first failure ends the others
@@ -165,19 +190,23 @@ class Fetcher:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _fetch(self, url: str) -> Media:
+    async def _fetch(self, url: str, left: list[int]) -> Media:
+        """`left`: how many bytes all of a request's may still have."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._follow(url)
+                return await self._follow(url, left)
         except TimeoutError:
             raise _unfetched(url, f"it took longer than {self._timeout_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise _unfetched(url, str(error) or type(error).__name__) from None
 
-    async def _follow(self, url: str) -> Media:
+    async def _follow(self, url: str, left: list[int]) -> Media:
         if self._client is None:
             bounds = httpx.Limits(max_keepalive_connections=0)  # an address may stand for several host names
-            self._client = httpx.AsyncClient(verify=tls_context(), trust_env=False, limits=bounds)
+            nothing = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # is kept of one caller's for the next
+            self._client = httpx.AsyncClient(
+                verify=tls_context(), trust_env=False, limits=bounds, cookies=nothing, timeout=self._timeout_s
+            )
         at = httpx.URL(url)
         for _ in range(MAX_REDIRECTS + 1):
             request = await self._pinned(self._client, at, url)
@@ -188,7 +217,7 @@ class Fetcher:
                     continue
                 if not response.is_success:
                     raise _unfetched(url, f"it answered {response.status_code}")
-                data = await self._bounded(response, url)
+                data = await self._bounded(response, url, left)
                 stated = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 return Media(image_mime(data) or stated or "application/octet-stream", data)
             finally:
@@ -220,17 +249,33 @@ class Fetcher:
             address not in _UNICAST or any(address in network for network in _TRANSLATED)
         ):
             return False
+        if any(address.version == network.version and address in network for network in _INTERNAL):
+            return False
         return address.is_global and not address.is_multicast
 
-    async def _bounded(self, response: httpx.Response, url: str) -> bytes:
+    async def _bounded(self, response: httpx.Response, url: str, left: list[int]) -> bytes:
+        if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise _unfetched(
+                url, "it is compressed, although it was asked not to be"
+            )  # a few bytes may become billions
         data = bytearray()
-        async for piece in response.aiter_bytes():
+        async for piece in response.aiter_raw():
             data += piece
+            left[0] -= len(piece)
             if len(data) > self._max_bytes:
                 raise _unfetched(url, f"it is larger than {self._max_bytes} bytes")
+            if left[0] < 0:
+                raise _unfetched(
+                    url, f"the request's files are larger than {MOST_FILES * self._max_bytes} bytes together"
+                )
         return bytes(data)
 
 
 def _unfetched(url: str, why: str) -> LLMError:
-    shown = url if len(url) <= 200 else url[:200] + "…"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return LLMError("invalid_request", f"what is to be fetched is no URL: {why}", code="invalid_image_url")
+    # a user, a password, a signed query stay with the caller
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
     return LLMError("invalid_request", f"`{shown}` could not be fetched: {why}", code="invalid_image_url")

@@ -137,12 +137,12 @@ class Connection(HttpToolsProtocol):
         self.scope = {**scope, "headers": headers, "state": self.app_state.copy()}  # type: ignore[typeddict-item]  # a copy of one
         self._idle_until, self._dry_bytes, self._unlike, self._left = 0.0, 0, 0, left
         self.cycle = exchange = Exchange(self, self.scope, {**fields, b"content-length": length}, memo, True, False)
+        self._begin(exchange)  # first: what cannot be taken is asked of the one that runs
         if body:
             exchange.take(body)
         if not left:
             exchange.more_body = False
             exchange.set()
-        self._begin(exchange)
         return True
 
     def _go_on(self, data: bytes) -> None:

@@ -166,7 +166,7 @@ class Upstream:
                 connection.release()
                 raise
             else:
-                if not kept and (tls := connection.tls()):
+                if not kept and place.origin.tls and (tls := connection.tls()):  # not that of a proxy
                     self._tls().remember(place.origin.host, tls)
                 return Reply(connection, timeouts.idle_s)
 

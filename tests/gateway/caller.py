@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -48,6 +49,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             for piece in (b"one", b"", b"two"):
                 await say(piece, more=True)
             await say(b"")
+        case "/busy":
+            time.sleep(0.3)  # noqa: ASYNC251 - as a loop with much to do: what others send comes in one piece
+            await begin(content_length="2")
+            await say(b"ok")
         case "/none":
             await begin(204)
             await say(b"")

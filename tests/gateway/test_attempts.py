@@ -1,17 +1,21 @@
 """The attempt loop's own rules; what a client sees of it is in test_chat.py."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from gateway.attempts import Course
+from gateway.attempts import Course, _signed, masked
+from gateway.routing import Target
+from gateway.upstream import Timeouts
 from tests import replay
 from tests.gateway.test_chat import ANSWER, HELLO
 from tests.gateway.test_chat import PRICES as SMALL
 from tests.replay import Upstream, event_reply, json_reply
 from tests.running import Running, configured
 from translators.errors import LLMError
+from translators.exchange import Context, Endpoint, UpstreamRequest
 
 ROUTES = """
 providers:
@@ -96,3 +100,31 @@ def test_every_call_that_was_at_work_when_time_was_up_is_owed() -> None:
     whole.failed(LLMError("timeout", "The request took longer than 1 s"))
     assert [lane.broke_off for lane in whole.lanes] == [True, True, False]
     assert whole.owes
+
+
+def _target(connect_s: float) -> Target:
+    endpoint = Endpoint(
+        "far", "https://far.example", "the-api-key", "m", headers={"x-team": "blue", "x-token": "t0ken-of-ours"}
+    )
+    return Target("far", "m", "", "openai", endpoint, None, Timeouts(connect_s, 600, 120), total_s=60)
+
+
+def test_credentials_that_do_not_come_are_a_target_that_cannot_be_reached() -> None:
+    class Hanging:
+        async def signed(self, sent: UpstreamRequest) -> Mapping[str, str]:
+            await asyncio.sleep(60)
+            return {}
+
+        async def close(self) -> None: ...
+
+    sent = UpstreamRequest("https://far.example", {}, b"{}", Context())
+    with pytest.raises(LLMError, match="credentials could not be had") as caught:
+        asyncio.run(_signed(Hanging(), sent, _target(0.05)))
+    assert (caught.value.kind, caught.value.fall_back) == ("connect", True)
+
+
+def test_what_a_provider_repeats_of_its_secrets_is_masked() -> None:
+    said = "the-api-key, blue, t0ken-of-ours, signed-t0ken and bearer-w0rd"
+    signed = {"x-amz-security-token": "signed-t0ken", "authorization": "Bearer bearer-w0rd", "x-amz-date": "20261120"}
+    assert masked(LLMError("upstream_auth", said), _target(5), signed).message == "…, blue, …, … and …"
+    assert masked(LLMError("upstream_auth", said), _target(5)).message == "…, blue, …, signed-t0ken and bearer-w0rd"

@@ -1,6 +1,7 @@
 """Control calls, and what is fetched on a caller's behalf: what goes out, and what each kind of answer becomes."""
 
 import asyncio
+import gzip
 import ipaddress
 import logging
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import pytest
 from pytest_httpx import HTTPXMock, IteratorStream
 
 from gateway import fetch
-from gateway.fetch import MAX_URLS, Fetcher, Network, admin_call, admin_lines, post
+from gateway.fetch import MAX_URLS, MOST_FILES, Fetcher, Network, admin_call, admin_lines, post
 from tests.replay import JSON, SILENCE, Reply, Upstream, refused_url
 from translators.errors import LLMError
 from translators.exchange import Media
@@ -148,6 +149,9 @@ def test_an_image_is_fetched_and_its_type_read_from_its_bytes(upstream: Upstream
         "http://[::10.0.0.1]/",
         "http://[2002:a00:1::]/",
         "http://2130706433/",
+        "http://168.63.129.16/metadata",
+        "http://192.0.0.192/latest",
+        "http://[::ffff:168.63.129.16]/",
     ],
 )
 def test_an_address_that_is_not_public_is_never_reached(url: str) -> None:
@@ -188,6 +192,64 @@ def test_many_urls_are_fetched_a_few_at_a_time_and_too_many_not_at_all(upstream:
     with pytest.raises(LLMError):
         asyncio.run(fetch(MAX_URLS + 1))
     assert len(upstream.requests) == MAX_URLS
+
+
+def test_what_is_compressed_is_not_taken_since_a_few_bytes_may_become_billions(upstream: Upstream) -> None:
+    bomb = gzip.compress(gzip.compress(b"\0" * 10_000_000))
+    for coding in ("gzip", "gzip, gzip", "deflate", "br"):
+        upstream.answer(Reply(200, {"content-encoding": coding}, (bomb,)))
+        assert "compressed" in unfetched(upstream.url, max_bytes=10**9)
+    upstream.answer(Reply(200, {"content-encoding": "identity"}, (PNG,)))
+    assert fetched(upstream.url).data == PNG
+
+
+def test_no_cookie_of_one_callers_goes_along_with_the_next(upstream: Upstream) -> None:
+    async def fetch() -> None:
+        fetcher = Fetcher(LOOPBACK, 1000, 5)
+        for _ in range(2):
+            upstream.answer(Reply(200, {"set-cookie": "session=1; Path=/"}, (PNG,)))
+            await fetcher.media([f"{upstream.url}/a.png"])
+        await fetcher.close()
+
+    asyncio.run(fetch())
+    assert len(upstream.requests) == 2
+    assert not any("cookie" in request.headers for request in upstream.requests)
+
+
+def test_all_that_one_request_brings_along_is_bounded(upstream: Upstream) -> None:
+    upstream.handler = lambda _: Reply(200, {}, (b"x" * 900,))
+
+    async def fetch(count: int) -> None:
+        fetcher = Fetcher(LOOPBACK, 1000, 5)
+        try:
+            await fetcher.media([f"{upstream.url}/{at}" for at in range(count)])
+        finally:
+            await fetcher.close()
+
+    asyncio.run(fetch(MOST_FILES))
+    with pytest.raises(LLMError, match="together"):
+        asyncio.run(fetch(MOST_FILES + 1))
+
+
+def test_what_a_caller_may_have_hidden_in_an_address_is_not_told() -> None:
+    told = unfetched(refused_url().replace("//", "//ada:pa55word@") + "/a.png?sig=s1gnature")
+    assert "/a.png" in told and "pa55word" not in told and "s1gnature" not in told
+
+
+def test_no_proxy_is_asked_for_loopback(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, refused_url())
+    upstream.answer(Reply(200, JSON, (b'{"id":"key_1"}',)), Reply(200))
+    assert asyncio.run(admin_call(upstream.url, "admin-key", "GET", "/admin/keys", {}, None)) == {"id": "key_1"}
+    assert posted(upstream.url) == ""
+    assert posted("http://hooks.example/") == "ConnectError"
+
+
+def test_a_proxy_of_another_kind_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    assert posted("http://hooks.example/") == "LLMError"
+    with pytest.raises(LLMError, match="socks5"):
+        asyncio.run(admin_call("http://gateway.example", "admin-key", "GET", "/admin/keys", {}, None))
 
 
 def posted(url: str) -> str:

@@ -162,6 +162,18 @@ def test_a_large_body_behind_another_request_does_not_keep_a_hang_up_from_being_
     assert HUNG_UP.wait(2)
 
 
+def test_a_large_body_that_comes_in_one_piece_behind_a_head_like_the_last_is_taken(client: Client, port: int) -> None:
+    bodies = [letter * 200_000 for letter in (b"a", b"b", b"c", b"d")]
+    other = Client(port)
+    for body in bodies:
+        other.send("GET /busy")
+        time.sleep(0.05)
+        client.send("POST /echo", body=body)
+        assert client.whole() == (200, body)
+        assert other.whole() == (200, b"ok")
+    other.hang_up()
+
+
 IDLE = {
     "nothing": b"",
     "half a head": b"GET /whole HTTP/1.1\r\nhost: x\r\n",
