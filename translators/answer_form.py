@@ -11,6 +11,7 @@ Json = dict[str, Any]
 JSON_OBJECT = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
 JSON_TOOL = "json_output"
 JSON_TOOL_DESCRIPTION = "Gives the final answer."
+NO_TEXT = "an answer that must be a call has no text to shape"
 
 
 class Form(NamedTuple):
@@ -40,9 +41,24 @@ def enforced(schema: Json, report: list[Dropped]) -> Json:
     """`schema` as structured output takes it; what of it is not enforced is in `report`."""
     losses: set[str] = set()
     made = closed_schema.enforced(schema, losses)
+    _report(losses, report)
+    return made
+
+
+def tool_input(asked: Json, schema: Json, report: list[Dropped]) -> Json:
+    """`schema` as a tool's input, where one stands in for what `asked` wants; what of it is lost is in `report`."""
+    losses: set[str] = set()
+    made = closed_schema.tool_input(schema, losses)
+    _report(losses, report)
+    if asked["response_format"]["json_schema"].get("strict") is True:
+        why = "a tool that is not held to its schema stands in"
+        report.append(Dropped("response_format.json_schema.strict", why))
+    return made
+
+
+def _report(losses: set[str], report: list[Dropped]) -> None:
     if losses:
         report.append(Dropped("response_format.json_schema.schema", f"not enforced: {', '.join(sorted(losses))}"))
-    return made
 
 
 def tool_name(taken: Container[object]) -> str:

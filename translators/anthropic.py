@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from translators import answer_form, anthropic_messages, closed_schema, effort, plain, reasoning, tools
+from translators import answer_form, anthropic_messages, effort, plain, reasoning, tools
 from translators.anthropic_answer import Decoder, error, response
 from translators.errors import LLMError
 from translators.exchange import ENDPOINTS, NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
@@ -207,8 +207,11 @@ def messages_body(
     offered = _tools(asked, facts, without, report)
     choice = _tool_choice(asked, offered, report)
     json_tool = None
-    if json_schema is not None:
-        json_tool, choice = _json_tool(json_schema, offered, choice)
+    if json_schema is not None and choice is not None and choice["type"] in ("any", "tool"):
+        report.append(Dropped("response_format", answer_form.NO_TEXT))
+    elif json_schema is not None:
+        fit = answer_form.tool_input(asked, json_schema, report)
+        json_tool, choice = _json_tool(fit, offered, choice)
     choice = _forced(choice, endpoint, report)
     forced = choice is not None and choice["type"] in ("any", "tool")
     unset = "this model does not reason"
@@ -361,11 +364,11 @@ def _json_tool(schema: Json, offered: list[Json], choice: Json | None) -> tuple[
     """A tool whose input is the answer, put last in `offered`; beside others, the model must call one of them all."""
     name = answer_form.tool_name([tool.get("name") for tool in offered])
     others = bool(offered) and (choice is None or choice["type"] != "none")
-    description, schema = answer_form.JSON_TOOL_DESCRIPTION, closed_schema.tool_input(schema, set())
-    offered.append({"name": name, "description": description, "input_schema": schema})
-    if choice is not None and choice["type"] in ("any", "tool"):
-        return name, choice
-    return name, {"type": "any"} if others else {"type": "tool", "name": name}
+    offered.append({"name": name, "description": answer_form.JSON_TOOL_DESCRIPTION, "input_schema": schema})
+    if not others:  # two calls of it would be two answers
+        return name, {"type": "tool", "name": name, "disable_parallel_tool_use": True}
+    serial = choice is not None and choice.get("disable_parallel_tool_use") is True
+    return name, {"type": "any", **({"disable_parallel_tool_use": True} if serial else {})}
 
 
 # Sampling and the rest.

@@ -14,6 +14,7 @@ import orjson
 
 from translators import answer_form, bedrock_media, bedrock_tools, bedrock_turns, effort, reasoning, tools
 from translators.bedrock_answer import Decoder, error, response
+from translators.errors import LLMError
 from translators.exchange import NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
 from translators.json_values import encoded
 from translators.outcomes import Dropped, Outcome, Table, judge, without_lost
@@ -141,9 +142,10 @@ def _body(
     if level and facts.own_words not in ("nova", "openai"):
         output["effort"] = level
     own = _own_fields(asked, facts, thinking, level, report) | tooling.own_fields
-    given = asked.get("additionalModelRequestFields")
+    if asked.get("additionalModelRequestFields") is not None:
+        own |= _of_kind(asked, "additionalModelRequestFields", dict)
     optional = {
-        "additionalModelRequestFields": {**own, **(given if isinstance(given, dict) else {})},
+        "additionalModelRequestFields": own,
         "inferenceConfig": inference,
         "outputConfig": output,
         "requestMetadata": _metadata(asked, report),
@@ -151,7 +153,7 @@ def _body(
         "toolConfig": bedrock_tools.config(tooling, turns, endpoint, report),
         "system": system,
     }
-    body = {name: asked[name] for name, kind in PASSED_ON.items() if isinstance(asked.get(name), kind)}
+    body = {name: _of_kind(asked, name, kind) for name, kind in PASSED_ON.items() if asked.get(name) is not None}
     body |= {name: value for name, value in optional.items() if value}
     body["messages"] = turns
     return (
@@ -294,18 +296,30 @@ _KEY = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")  # RequestMetadata's keys 
 _MOST_ENTRIES = 16
 
 
+def _of_kind(asked: Json, name: str, kind: type) -> Any:
+    """An extension in Converse's words. Raises LLMError("invalid_request") where it is of another type."""
+    if not isinstance(value := asked[name], kind):
+        words = "a list" if kind is list else "an object"
+        raise LLMError("invalid_request", f"`{name}` must be {words}", param=name, code="invalid_type")
+    return value
+
+
 def _metadata(asked: Json, report: list[Dropped]) -> Json:
     """requestMetadata, which is written to Bedrock's invocation log."""
-    given = asked.get("requestMetadata")
-    made: Json = dict(given) if isinstance(given, dict) else {}
+    made: Json = {}
+    if asked.get("requestMetadata") is not None:
+        made |= _of_kind(asked, "requestMetadata", dict)
     user = asked.get("safety_identifier") or asked.get("user")
     if asked.get("user") not in (None, user):
         report.append(Dropped("user", "safety_identifier is set, and goes by the same name"))
     wanted = {**({"user": user} if user else {}), **(asked.get("metadata") or {})}
+    if user and wanted["user"] != user:
+        feature = "safety_identifier" if asked.get("safety_identifier") else "user"
+        report.append(Dropped(feature, "`metadata` has a user of its own"))
     for name, value in wanted.items():
         fits = isinstance(value, str) and _KEY.fullmatch(name) and (not value or _KEY.fullmatch(value))
-        if fits and len(made) < _MOST_ENTRIES:
-            made.setdefault(name, value)
+        if fits and (made.get(name) == value or (name not in made and len(made) < _MOST_ENTRIES)):
+            made[name] = value
         else:
             feature = "metadata" if name in (asked.get("metadata") or {}) else "user"
             feature = "safety_identifier" if feature == "user" and asked.get("safety_identifier") else feature

@@ -7,7 +7,7 @@ API has `tool_choice.disable_parallel_tool_use`, for which Converse has no word.
 from dataclasses import dataclass, field
 from typing import Any
 
-from translators import answer_form, closed_schema, tools
+from translators import answer_form, tools
 from translators.bedrock_turns import cache_point
 from translators.errors import LLMError
 from translators.exchange import Endpoint, ModelFacts
@@ -38,13 +38,15 @@ def tooling(
     """The tools, the choice among them, and the tool that stands in for `json_schema`. What is lost is in `report`."""
     made = Tooling(_tools(asked, endpoint.facts, without, report))
     _choose(made, asked, report)
-    if json_schema is not None:
-        _add_json_tool(made, json_schema)
+    if json_schema is not None and made.forced:
+        report.append(Dropped("response_format", answer_form.NO_TEXT))
+    elif json_schema is not None:
+        _add_json_tool(made, answer_form.tool_input(asked, json_schema, report))
     _check_forced(made, endpoint, report)
     if made.tools and not made.none and (asked.get("parallel_tool_calls") is False or asked.get("functions")):
         if endpoint.facts.serial_tools:
             made.own_fields["tool_choice"] = {**_anthropic(made.choice), "disable_parallel_tool_use": True}
-        elif "parallel_tool_calls" in asked:
+        elif "parallel_tool_calls" in asked or asked.get("functions"):
             report.append(Dropped("parallel_tool_calls", "this model cannot be kept from calling tools in parallel"))
     return made
 
@@ -128,9 +130,8 @@ def _add_json_tool(made: Tooling, schema: Json) -> None:
         made.tools, made.none = [], False
     others = bool(made.tools)
     made.json_tool = name
-    made.tools.append(_spec(name, closed_schema.tool_input(schema, set()), answer_form.JSON_TOOL_DESCRIPTION))
-    if not made.forced:
-        made.choice = {"any": {}} if others else {"tool": {"name": name}}
+    made.tools.append(_spec(name, schema, answer_form.JSON_TOOL_DESCRIPTION))
+    made.choice = {"any": {}} if others else {"tool": {"name": name}}
 
 
 def _check_forced(made: Tooling, endpoint: Endpoint, report: list[Dropped]) -> None:

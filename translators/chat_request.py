@@ -230,7 +230,7 @@ def _messages(messages: object) -> None:
         role = message.get("role")
         if not isinstance(role, str) or role not in ROLES:
             _wrong(f"{path}.role", f"must be one of {', '.join(sorted(ROLES))}")
-        _content(message.get("content"), f"{path}.content", optional=role == "assistant")
+        _content(message.get("content"), f"{path}.content", optional=role in ("assistant", "function"))
         if role == "assistant":
             calls = message.get("tool_calls")
             if calls is not None:

@@ -32,8 +32,9 @@ def enforced(schema: Json, losses: set[str], depth: int = 0) -> Json:
     if definitions:
         made["$defs"] = {name: _inner(value, losses, depth) for name, value in definitions.items()}
     if isinstance(reference := rest.pop("$ref", None), str):
-        losses.update(rest.keys() - {"description", "title"})
+        losses.update(rest.keys() - {"title"})
         return {**made, "$ref": reference.replace("#/definitions/", "#/$defs/")}
+    rest = _put_together(rest)
     kind = rest.pop("type", None)
     if isinstance(kind, list) and "enum" not in rest:
         return {**made, **_any_type(kind, rest, losses, depth)}
@@ -95,9 +96,38 @@ def _implied_type(rest: Json) -> str | None:
 
 def _combined(rest: Json, losses: set[str], depth: int) -> Json:
     for name, becomes in (("anyOf", "anyOf"), ("oneOf", "anyOf"), ("allOf", "allOf")):
-        if isinstance(rest.get(name), list):
-            return {becomes: [_inner(variant, losses, depth) for variant in rest.pop(name)]}
+        if isinstance(variants := rest.get(name), list):
+            del rest[name]
+            closed = any(_mapping(variant).keys() & {"properties", "$ref"} for variant in variants)
+            if closed and ("properties" in rest or (name == "allOf" and len(variants) > 1)):
+                losses.add(name)  # each is closed by itself, and so forbids what the others want
+            return {becomes: [_inner(variant, losses, depth) for variant in variants]}
     return {}
+
+
+_OBJECT = frozenset({"type", "properties", "required", "title", "description"})
+
+
+def _put_together(schema: Json) -> Json:
+    """`schema` with the objects of its `allOf` in it, where no two of them describe the same property otherwise."""
+    parts = schema.get("allOf")
+    if not isinstance(parts, list) or not parts or schema.get("additionalProperties") is False:
+        return schema
+    made: Json = {name: value for name, value in schema.items() if name != "allOf"}
+    for part in (schema, *parts):
+        inner = part is not schema
+        if inner and not (isinstance(part, dict) and "properties" in part and part.keys() <= _OBJECT):
+            return schema
+        if part.get("type", "object") != "object":
+            return schema
+        properties = _mapping(made.get("properties"))
+        more = _mapping(part.get("properties"))
+        if any(properties[name] != more[name] for name in properties.keys() & more.keys()):
+            return schema
+        made |= {"type": "object", "properties": properties | more}
+        if isinstance(part.get("required"), list):
+            made["required"] = list(dict.fromkeys([*made.get("required", ()), *part["required"]]))
+    return made
 
 
 def _object(rest: Json, losses: set[str], depth: int) -> Json:

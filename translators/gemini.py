@@ -40,7 +40,7 @@ OUTCOMES: Table = {
     "audio": Outcome("translated", "speechConfig voice; the only format is pcm16, 24 kHz, any other is refused"),
     "frequency_penalty": Outcome("translated", "frequencyPenalty", needs="sampling", otherwise="dropped"),
     "function_call": Outcome("translated", "as tool_choice"),
-    "functions": Outcome("translated", "as tools"),
+    "functions": Outcome("translated", "as tools; the call comes back as function_call"),
     "logit_bias": Outcome("refused", "Gemini has no bias by token"),
     "logprobs": Outcome("translated", "responseLogprobs"),
     "max_completion_tokens": Outcome("translated", "maxOutputTokens, reasoning included"),
@@ -205,6 +205,10 @@ def content_body(
     said = turns(asked, endpoint, media, remembered, names, gone)
     tools = toolbox(asked, endpoint, names, gone)
     dropped += said.dropped + tools.dropped
+    if asked.get("functions"):
+        dropped.append(
+            Dropped("parallel_tool_calls", "of several calls at once `function_call` has room for the first")
+        )
     config = (
         _sampling(asked, endpoint, dropped)
         | _format(asked, endpoint, gone, dropped)
@@ -227,6 +231,7 @@ def content_body(
         tool_names={wire: name for name, wire in names.items() if wire != name},
         json_tool=tools.json_tool,
         custom_tools=tools.custom,
+        function_call=bool(asked.get("functions")),
     )
     return {key: value for key, value in body.items() if value}, context, tuple(dict.fromkeys(dropped))
 

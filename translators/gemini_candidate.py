@@ -4,7 +4,7 @@ gemini_answer reads whole answers and streams with it, and says what becomes of 
 """
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from translators import completion, recall
@@ -79,13 +79,19 @@ class Candidate:
         self._audio_rest: bytes | None = None  # up to 2 bytes, so that the base64 of all chunks joins without padding
         self._open: StreamedArguments | None = None  # of a call whose arguments still come
         self._custom = False  # that call is of a custom tool
+        self._starts: list[int] | None = None  # at which byte of the text each part begins, where they come at once
+        self._readings = 0
 
     def read(self, candidate: Json) -> Iterator[Json]:
         """The deltas that a chunk's candidate brings."""
         if not candidate.keys() <= PLAIN:
             self._keep(candidate)
-        content = candidate.get("content")
+        content, starts = candidate.get("content"), list[int]()
+        self._readings += 1
+        self._starts = starts if self._readings == 1 else None
         for part in list_of(content.get("parts") if isinstance(content, dict) else None):
+            if self._readings == 1:
+                starts.append(sum(len(text.encode(errors="surrogatepass")) for text in self._text))
             if isinstance(part, dict):
                 yield from self._part(part)
         reason = candidate.get("finishReason")
@@ -118,7 +124,7 @@ class Candidate:
             elif text:
                 self.remember[recall.text_key(text)] = {"text_signature": self._text_signature}
         extensions: Json = {_KEPT[field]: value for field, value in self.kept.items()}
-        if notes := _annotations(dict_of(self.kept.get("groundingMetadata")), text):
+        if notes := _annotations(dict_of(self.kept.get("groundingMetadata")), text, self._starts or ()):
             extensions["annotations"] = notes
         if extensions:
             yield extensions
@@ -127,7 +133,9 @@ class Candidate:
     def finish_reason(self) -> str:
         """OpenAI's word for the end: a call makes it `tool_calls`, save where the answer was cut or filtered."""
         said = FINISH.get(self.finish or "", "stop")
-        return "tool_calls" if self._calls and said == "stop" else said
+        if not self._calls or said != "stop":
+            return said
+        return "function_call" if self._context.function_call else "tool_calls"
 
     def _part(self, part: Json) -> Iterator[Json]:
         signature = part.get("thoughtSignature")
@@ -208,8 +216,12 @@ class Candidate:
         if self._custom:
             made = {"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": arguments}}
             yield self._counted(arguments, {"tool_calls": [made]})
-        else:
+        elif not self._context.function_call:
             yield self._counted(arguments, completion.tool_call_start(index, id, name, arguments))
+        elif index == 0:  # the deprecated one has room for one alone
+            yield self._counted(arguments, {"function_call": {"name": name, "arguments": arguments}})
+        else:
+            self._counted(arguments, {})
 
     def _arguments_text(self, args: Json) -> str:
         if self._custom and isinstance(args.get("input"), str):
@@ -223,8 +235,12 @@ class Candidate:
         self._open = None
         if self._custom:
             yield self._counted(text, {"tool_calls": [{"index": index, "type": "custom", "custom": {"input": text}}]})
-        else:
+        elif not self._context.function_call:
             yield self._counted(text, completion.tool_call_arguments(index, text))
+        elif index == 0:
+            yield self._counted(text, {"function_call": {"arguments": text}})
+        else:
+            self._counted(text, {})
 
     def _block(self, part: Json, kind: str) -> Json:
         block = {"index": self._blocks, "type": _snake(kind), **part}
@@ -259,14 +275,19 @@ class Candidate:
         }
 
 
-def _annotations(grounding: Json, text: str) -> list[Json]:
-    """OpenAI's url_citation for each source with a place in `text`; Google counts in bytes, OpenAI in characters."""
+def _annotations(grounding: Json, text: str, starts: Sequence[int]) -> list[Json]:
+    """OpenAI's url_citation for each source with a place in `text`; Google counts in bytes, OpenAI in characters.
+
+    It counts from the beginning of a part (google-genai 3.4, types.Segment), of which `starts` tells where each begins.
+    """
     chunks, raw, notes = list_of(grounding.get("groundingChunks")), text.encode(errors="surrogatepass"), list[Json]()
     for support in list_of(grounding.get("groundingSupports")):
         segment = dict_of(dict_of(support).get("segment"))
         start, end = segment.get("startIndex") or 0, segment.get("endIndex")
         if not isinstance(start, int) or not isinstance(end, int):
             continue
+        if isinstance(at := segment.get("partIndex"), int) and 0 < at < len(starts):
+            start, end = start + starts[at], end + starts[at]
         place = {"start_index": _characters(raw[:start]), "end_index": _characters(raw[:end])}
         for at in list_of(support.get("groundingChunkIndices")):
             web = dict_of(dict_of(chunks[at]).get("web")) if isinstance(at, int) and 0 <= at < len(chunks) else {}

@@ -65,7 +65,7 @@ def turns(
     leading = next((at for at, each in enumerate(messages) if each["role"] not in _SYSTEM), len(messages))
     system = [part for at in range(leading) for part in _system_parts(messages[at], at, desk)]
     contents: list[Json] = []
-    if leading == len(messages):  # instructions alone: someone has to speak first
+    if leading == len(messages) and system:  # instructions alone: someone has to speak first
         return Turns([], [{"role": "user", "parts": system}], desk.dropped)
     called: dict[str, tuple[int, str]] = {}  # id of a call → its place in the order of calls, its name
     at = leading
@@ -84,7 +84,7 @@ def turns(
             _add(contents, "user", _parts(message, at, desk))
         else:
             text = "".join(part["text"] for part in _system_parts(message, at, desk))
-            _add(contents, "user", [{"text": f"<system>\n{text}\n</system>"}])
+            _add(contents, "user", [{"text": f"<system>\n{text}\n</system>"}] if text else [])
         at += 1
     if not contents:
         raise LLMError("invalid_request", "`messages`: nothing in them can be sent to this model", param="messages")
@@ -143,11 +143,13 @@ def _parts(message: Json, at: int, desk: _Desk) -> list[Json]:
     _report_unknown(message, desk)
     content = message.get("content")
     if not isinstance(content, list):
-        return [{"text": content}] if content is not None else []
+        return (
+            [{"text": content}] if content else []
+        )  # an empty one is refused (Google's own words: "empty text parameter")
     made = []
     for index, part in enumerate(content):
         kind = part["type"]
-        if f"part:{kind}" in desk.gone:
+        if f"part:{kind}" in desk.gone or (kind == "text" and not part["text"]):
             continue
         desk.dropped.extend(
             Dropped(f"part:{kind}.{key}", "Gemini's parts have no such field")
@@ -253,7 +255,7 @@ def _assistant_parts(message: Json, at: int, desk: _Desk) -> list[Json]:
     calls = message.get("tool_calls") or ()
     of_call, of_text = _signatures(message, calls, desk)
     made = [part for block in _objects(message.get("server_tool_blocks")) if (part := _server_part(block, desk))]
-    text = [part for part in _parts(message, at, desk) if part.get("text") != ""]
+    text = [part for part in _parts(message, at, desk) if part.get("text") != ""]  # of a refusal
     if message.get("refusal"):
         text.append({"text": str(message["refusal"])})
     if of_text and text:

@@ -19,6 +19,7 @@ MAX_DEFINITIONS = 500  # each may lead to each other one, and all the ways are l
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA_MAPS = ("properties", "$defs")
 _SCHEMAS = ("items", "additionalProperties")
+_WORDS = frozenset({"title", "description"})
 # Words about the schema rather than about the value: to leave them out changes nothing.
 _SILENT = frozenset({"$schema", "$comment", "deprecated", "examples", "example", "readOnly", "writeOnly", "strict"})
 
@@ -114,17 +115,21 @@ def _said_otherwise(node: Json) -> Json:
         made["$ref"] = made["$ref"].replace("#/definitions/", "#/$defs/")
     if "const" in made:
         made["enum"] = [made.pop("const")]
-    if made.pop("nullable", False) is True and "type" in made:
+    nullable = made.pop("nullable", False) is True
+    if nullable and "type" in made:
         kinds = made["type"] if isinstance(made["type"], list) else [made["type"]]
         made["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
     if isinstance(made.get("allOf"), list) and len(made["allOf"]) == 1 and isinstance(made["allOf"][0], dict):
-        only = made.pop("allOf")[0]
-        made = {**_said_otherwise(only), **made}
+        only, beside = _said_otherwise(made["allOf"][0]), {key: made[key] for key in made if key != "allOf"}
+        if all(key in _WORDS or only[key] == beside[key] for key in only.keys() & beside.keys()):
+            made = {**only, **beside}  # else it would be lost what one of them says
     if made.get("type") == "integer":
         for bound, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
             value = made.get(bound)
             if isinstance(value, int) and not isinstance(value, bool) and inclusive not in made:
                 made[inclusive] = made.pop(bound) + step
+    if nullable and made and "type" not in made:  # beside a `$ref`, say, as OpenAPI 3.0 writes it
+        return {"anyOf": [made, {"type": "null"}]}
     return made
 
 

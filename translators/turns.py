@@ -53,9 +53,9 @@ def conversation(
     made = _Turns(writer, mid_system)
     leading = next((at for at, message in enumerate(messages) if message["role"] not in SYSTEM), len(messages))
     system = [block for at in range(leading) for block in writer.told(messages[at], at)]
+    if any(message.get("name") and message["role"] != "function" for message in messages):
+        report.append(Dropped("name", no_names))
     for at in range(leading, len(messages)):
-        if messages[at].get("name") and messages[at]["role"] != "function":
-            report.append(Dropped("name", no_names))
         made.add(messages[at], at)
     made.close_group()
     if made.turns and made.turns[0]["role"] == "assistant":  # the first turn must be the user's, here and at Bedrock

@@ -412,11 +412,24 @@ def test_a_schema_is_native_where_the_model_has_it() -> None:
 
 def test_a_schema_is_a_forced_tool_where_it_has_none() -> None:
     body, context, _ = translated(PLAIN, response_format=POINT)
-    assert context.json_tool and body["tool_choice"] == {"type": "tool", "name": context.json_tool}
+    alone = {"type": "tool", "name": context.json_tool, "disable_parallel_tool_use": True}
+    assert context.json_tool and body["tool_choice"] == alone
     assert body["tools"][0]["input_schema"]["properties"] == {"x": {"type": "number", "maximum": 9}}
     body, context, _ = translated(PLAIN, response_format=POINT, tools=[WEATHER])
     assert [tool["name"] for tool in body["tools"]] == ["weather", context.json_tool]
     assert body["tool_choice"] == {"type": "any"}
+    serial = translated(PLAIN, response_format=POINT, tools=[WEATHER], parallel_tool_calls=False)[0]
+    assert serial["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
+
+
+def test_what_the_tool_that_stands_in_for_a_schema_loses_is_told() -> None:
+    schema = {"type": "object", "allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"type": "object"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "f", "schema": schema, "strict": True}}
+    _, _, dropped = translated(PLAIN, response_format=form)
+    assert set(dropped) == {"response_format.json_schema.schema", "response_format.json_schema.strict"}
+    body, context, dropped = translated(PLAIN, response_format=form, tools=[WEATHER], tool_choice="required")
+    assert ([tool["name"] for tool in body["tools"]], context.json_tool) == (["weather"], None)
+    assert set(dropped) == {"response_format"}
 
 
 def test_a_json_object_is_asked_for_in_system() -> None:

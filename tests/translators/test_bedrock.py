@@ -147,6 +147,27 @@ def test_tiers_metadata_and_bedrocks_own_words() -> None:
     assert "service_tier" in translated(service_tier="scale")[2]
 
 
+def test_no_metadata_takes_the_place_of_other_without_a_word() -> None:
+    body, _, dropped = translated(user="alice", metadata={"user": "bob"})
+    assert (body["requestMetadata"], set(dropped)) == ({"user": "bob"}, {"user"})
+    body, _, dropped = translated(metadata={"k": "v"}, requestMetadata={"k": "w"})
+    assert (body["requestMetadata"], set(dropped)) == ({"k": "w"}, {"metadata"})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("guardrailConfig", [{}]),
+        ("requestMetadata", "team=a"),
+        ("additionalModelRequestFields", []),
+        ("additionalModelResponseFieldPaths", {}),
+    ],
+)
+def test_bedrocks_own_words_in_another_shape_are_refused(name: str, wrong: Any) -> None:
+    error = refused(**{name: wrong})
+    assert (error.param, error.code) == (name, "invalid_type")
+
+
 # Reasoning.
 
 

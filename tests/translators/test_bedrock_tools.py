@@ -116,6 +116,7 @@ def test_deprecated_functions_are_tools_too() -> None:
     assert body["toolConfig"] == {"tools": [SPEC], "toolChoice": {"tool": {"name": "weather"}}}
     assert context.function_call
     assert refused(functions=[{"parameters": {}}]).param == "functions[0]"
+    assert "parallel_tool_calls" in translated(NOVA, functions=[WEATHER["function"]])[2]  # one would be lost
 
 
 def test_the_answers_form_beside_tools_makes_the_model_call_one_of_them() -> None:
@@ -124,3 +125,5 @@ def test_the_answers_form_beside_tools_makes_the_model_call_one_of_them() -> Non
     assert body["toolConfig"]["toolChoice"] == {"any": {}} and context.json_tool == "json_output"
     body, _, _ = translated(NOVA, tools=[WEATHER], response_format=form, tool_choice="none")
     assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["json_output"]
+    body, context, dropped = translated(NOVA, tools=[WEATHER], response_format=form, tool_choice="required")
+    assert (context.json_tool, len(body["toolConfig"]["tools"])) == (None, 1) and "response_format" in dropped

@@ -95,3 +95,45 @@ def test_an_object_that_may_hold_anything_is_not_closed_without_a_word(schema: d
     losses: set[str] = set()
     enforced(schema, losses)
     assert losses == ({"additionalProperties"} if lost else set())
+
+
+A: Json = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+B: Json = {"properties": {"b": {"type": "integer"}}, "required": ["b"]}
+
+
+def test_objects_that_hold_together_are_one_before_they_are_closed() -> None:
+    losses: set[str] = set()
+    made = enforced({"allOf": [A, B], "description": "both"}, losses)
+    assert made["properties"] == {"a": {"type": "string"}, "b": {"type": "integer"}}
+    assert (made["required"], made["additionalProperties"], made["description"]) == (["a", "b"], False, "both")
+    assert enforced({**A, "allOf": [B]}, losses)["required"] == ["a", "b"]
+    assert not losses and "allOf" not in made
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": A}},
+        {"allOf": [A, {"properties": {"a": {"type": "integer"}}}]},
+        {**A, "anyOf": [B, {"properties": {"c": {}}}]},
+        {"properties": {}, "allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": A}},
+    ],
+)
+def test_objects_that_cannot_be_put_together_are_a_loss_since_each_forbids_the_others(schema: Json) -> None:
+    losses: set[str] = set()
+    enforced(schema, losses)
+    assert losses & {"allOf", "anyOf"}
+
+
+def test_a_reference_alone_and_objects_to_choose_from_are_none() -> None:
+    losses: set[str] = set()
+    enforced({"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {**A, "additionalProperties": False}}}, losses)
+    closed = [{**A, "additionalProperties": False}, {"type": "string"}]
+    assert enforced({"anyOf": closed}, losses) == {"anyOf": closed}
+    assert not losses
+
+
+def test_the_description_beside_a_reference_is_a_loss() -> None:
+    losses: set[str] = set()
+    made = enforced({"$ref": "#/$defs/A", "description": "the sender", "title": "From"}, losses)
+    assert (made, losses) == ({"$ref": "#/$defs/A"}, {"description"})

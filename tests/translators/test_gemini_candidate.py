@@ -67,3 +67,32 @@ def test_log_probabilities_take_openai_s_shape() -> None:
     assert (first["token"], first["bytes"], first["logprob"]) == ("Hi", [72, 105], -0.5)
     assert [(top["token"], top["logprob"]) for top in first["top_logprobs"]] == [("Hi", -0.5), ("Ho", 0.0)]
     assert logprobs_of({}) is None
+
+
+def test_a_source_s_place_is_counted_from_its_part() -> None:
+    def support(part: int | None) -> dict[str, Any]:
+        segment = {"startIndex": 0, "endIndex": 4} | ({} if part is None else {"partIndex": part})
+        return {"segment": segment, "groundingChunkIndices": [0]}
+
+    found = SOURCE | {"groundingSupports": [support(None), support(1), support(3), support(9)]}
+    said = parts({"text": "Grüß. "}, {"text": "Rome"}, {"text": "hm", "thought": True}, {"text": "Oslo"})
+    notes = heard({**said, "groundingMetadata": found})[-1]["annotations"]
+    places = [(note["url_citation"]["start_index"], note["url_citation"]["end_index"]) for note in notes]
+    assert places == [(0, 3), (6, 10), (10, 14), (0, 3)]
+
+
+def test_a_deprecated_function_is_called_in_its_own_words() -> None:
+    context = Context(function_call=True, tool_names={"a_b": "a b"})
+    calls = [{"functionCall": {"name": "a_b", "args": {"x": 1}}}, {"functionCall": {"name": "f", "args": {}}}]
+    candidate = Candidate(0, context, "call_r_")
+    deltas = list(candidate.read(parts(*calls, finishReason="STOP")))
+    assert deltas == [{"function_call": {"name": "a b", "arguments": '{"x":1}'}}]
+    assert candidate.finish_reason == "function_call"
+    streamed = [
+        parts({"functionCall": {"name": "a_b", "willContinue": True}}),
+        parts({"functionCall": {"partialArgs": [{"jsonPath": "$.x", "numberValue": 2}], "willContinue": True}}),
+        parts({"functionCall": {}}, finishReason="STOP"),
+    ]
+    pieces = [delta["function_call"] for delta in heard(*streamed, context=context)]
+    assert pieces[0] == {"name": "a b", "arguments": ""}
+    assert "".join(piece["arguments"] for piece in pieces) in ('{"x":2}', '{"x":2.0}')

@@ -288,3 +288,20 @@ def test_odd_extensions_never_break_a_request(odd: Any) -> None:
     call = called("1")
     call["tool_calls"][0]["extra_content"] = odd
     turns(user("q"), call, result("1"), remembered={"1": odd})
+
+
+def test_empty_texts_which_google_refuses_are_left_out() -> None:
+    made = turns(
+        {"role": "system", "content": ""},
+        user("Hi"),
+        {"role": "user", "content": ""},
+        {"role": "system", "content": [{"type": "text", "text": ""}]},
+        {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "there"}]},
+        called("c"),
+        result("c", ""),
+    )
+    assert made.system == []
+    assert made.contents[0] == {"role": "user", "parts": [{"text": "Hi"}, {"text": "there"}]}
+    assert made.contents[-1]["parts"][0]["functionResponse"]["response"] == {"output": ""}
+    with pytest.raises(LLMError, match="nothing in them"):
+        turns({"role": "system", "content": ""})

@@ -55,6 +55,16 @@ def test_a_property_may_have_the_name_of_a_keyword() -> None:
             {"items": {"anyOf": [{"$ref": "#/$defs/A"}], "description": "one"}, "$defs": {"A": {}}},
         ),
         ({"type": "string", "$schema": "x", "examples": ["y"]}, {"type": "string"}),
+        ({"allOf": [{"minimum": 1, "type": "integer"}], "minimum": 1}, {"minimum": 1, "type": "integer"}),
+        (
+            {"items": {"nullable": True, "allOf": [{"$ref": "#/$defs/A"}]}, "$defs": {"A": {}}},
+            {"items": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]}, "$defs": {"A": {}}},
+        ),
+        (
+            {"nullable": True, "anyOf": [{"type": "string"}]},
+            {"anyOf": [{"anyOf": [{"type": "string"}]}, {"type": "null"}]},
+        ),
+        ({"nullable": True}, {}),
     ],
 )
 def test_says_otherwise_what_has_an_equivalent(given: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -107,3 +117,16 @@ def test_a_schema_with_too_many_definitions_is_refused_rather_than_pondered() ->
     with pytest.raises(LLMError) as caught:
         schema.cleaned({"type": "object", "$defs": many}, {"type", "$defs", "$ref"}, "tools[0].function.parameters")
     assert caught.value.param == "tools[0].function.parameters"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"type": "object", "properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}]},
+        {"type": "integer", "minimum": 5, "allOf": [{"minimum": 10}]},
+    ],
+)
+def test_what_says_two_things_of_one_is_said_to_be_lost(given: dict[str, Any]) -> None:
+    made, lost = cleaned(given)
+    assert made == {key: value for key, value in given.items() if key != "allOf"}
+    assert len(lost) == 1 and lost[0].endswith("allOf")

@@ -78,6 +78,10 @@ def test_a_participants_name_is_reported_and_a_functions_is_none() -> None:
     messages = [{"role": "user", "name": "ann", "content": "a"}, {"role": "function", "name": "f", "content": "1"}]
     conversation(messages, Plain(), report, mid_system=False, no_names="why")
     assert report == [Dropped("name", "why")]
+    report.clear()
+    messages = [{"role": "system", "name": "example_user", "content": "a"}, {"role": "user", "content": "b"}]
+    conversation(messages, Plain(), report, mid_system=False, no_names="why")
+    assert report == [Dropped("name", "why")]
 
 
 def test_a_deprecated_call_gets_an_id_that_its_result_finds() -> None:
