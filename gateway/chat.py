@@ -23,13 +23,13 @@ from gateway.funds import Funds
 from gateway.gateway import Gateway
 from gateway.hang_up import HungUp, interruptible
 from gateway.ledger.hold import Hold
-from gateway.ledger.parties import Parties
+from gateway.ledger.parties import Parties, allowed
 from gateway.ledger.refusals import rate_headers
 from gateway.ledger.store import Bill, Holder, StoreDown
 from gateway.payers import TAGS, end_user_of, tags_of
 from gateway.prices.estimate import text_alone, unbounded
 from gateway.relay import relay
-from gateway.routing import Target, allowed, targets_for
+from gateway.routing import Target, targets_for
 from gateway.settings import DEMO
 from gateway.virtual_keys import usd
 from translators import chat_request, recall, sse

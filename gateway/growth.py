@@ -14,12 +14,11 @@ from gateway.ceilings import Quote, asked_length, in_sight
 from gateway.ledger.hold import Hold, Ledger, Reread
 from gateway.ledger.store import Granted, Refused, StoreDown
 from gateway.prices.pricing import UNLIMITED_TOKENS
-from gateway.usual import Usual
+from gateway.usual import LEAST_AHEAD, Usual
 from translators.errors import LLMError
 from translators.exchange import Json
 
-LEAST_AHEAD = 64  # tokens that may be generated unseen before a cancellation takes effect, at the least
-MOST_AHEAD = 4096
+MOST_AHEAD = 4096  # tokens, as LEAST_AHEAD
 AHEAD_S = 0.25  # for a step of the hold and a cancellation, at the stream's own speed
 STEP = 256  # tokens
 NEAR = 16  # tokens around a limit, by estimate: from so many before it a provider is watched, so many behind are let go

@@ -15,9 +15,10 @@ from starlette.routing import Route
 
 from gateway.config import Config
 from gateway.gateway import Gateway
+from gateway.ledger.parties import allowed
 from gateway.ledger.store import Record
 from gateway.prices.pricing import FEES, NAMED, Price, Unpriced
-from gateway.routing import Target, allowed, known_models, targets_for
+from gateway.routing import Target, known_models, targets_for
 from translators.errors import LLMError
 from translators.exchange import ModelFacts
 

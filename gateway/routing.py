@@ -5,7 +5,6 @@ An exact route stands before a pattern, and the pattern with the most of its own
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -104,11 +103,6 @@ def _owner(config: Config, name: str) -> str | None:
         return targets_for(config, name, 0.0)[0].provider
     except LLMError:
         return None
-
-
-def allowed(patterns: Sequence[str], model: str) -> bool:
-    """Whether a key with these patterns may use `model`, by the name the caller uses. No patterns: every model."""
-    return not patterns or any(covers(pattern, model) for pattern in patterns)
 
 
 def _route(config: Config, model: str) -> tuple[str, Route]:

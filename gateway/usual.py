@@ -3,10 +3,10 @@
 from gateway.bounded import keep
 
 LEAST_TOKENS = 64
-LEAST_BOUND = 192  # tokens: room for a hold to grow in time, three times growth.LEAST_AHEAD
+LEAST_AHEAD = 64  # tokens of a stream that may be generated unseen before a cancellation takes effect, at the least
+LEAST_BOUND = 3 * LEAST_AHEAD  # room for a hold to grow in time
 MARGIN = 2  # times the longest answer of late: one that is longer still is cut only when the cap is nearly used up
 MARGIN_OF_BOUNDS = 1.25  # times its bound in bytes, where the hold grows with the answer
-AHEAD = 64  # tokens: growth.LEAST_AHEAD, so that an answer of the usual length ends without a step that may be refused
 BYTES_PER_TOKEN = 4.0  # of English text and of code, where nothing is known of a model
 FEWEST_BYTES = 64  # an answer that is shorter teaches nothing of that
 LIKELY = (2.0, 8.0)  # bytes per token of whole answers: what is beyond teaches no more than that
@@ -30,7 +30,8 @@ class Usual:
         known = self._longest.get((key_id, model)) or self._longest.get(("", model))
         tokens, bound = known or (self._unknown / MARGIN, self._unknown * BYTES_PER_TOKEN / MARGIN_OF_BOUNDS)
         if bounded:
-            return max(LEAST_BOUND, round(MARGIN_OF_BOUNDS * bound) + AHEAD)
+            # so that an answer of the usual length ends without a step that may be refused
+            return max(LEAST_BOUND, round(MARGIN_OF_BOUNDS * bound) + LEAST_AHEAD)
         return round(MARGIN * tokens) if known is None else max(LEAST_TOKENS, round(MARGIN * tokens))
 
     def seen(self, model: str) -> bool:

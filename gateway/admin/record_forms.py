@@ -8,11 +8,11 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 from gateway.admin.forms import Alias, Duration, Form, Moment, Pattern, Usd, Zone
 from gateway.ledger.store import OnCap
 from gateway.ledger.windows import parse_duration
+from gateway.payers import MAX_TAGS
 from translators.outcomes import Unsupported
 
 MAX_BUDGETS = 16  # each is a counter that every request adds to
 MAX_LIMITS = 16  # each is up to five meters that every request counts against
-MAX_TAGS = 16
 MOST = 10**15  # of requests or tokens: a Lua number counts exactly up to 2**53
 TAG = r"[A-Za-z0-9._:/@-]{1,64}"
 

@@ -12,9 +12,10 @@ from typing import Any, get_args
 from gateway.commands import charts, tables
 from gateway.commands.desk import Json, add_where, an_id, answered, command, done, written
 from gateway.commands.export import Kind, export
-from gateway.reports.provider_reports import COST, NANO, Provider, Stated, read
+from gateway.reports.provider_reports import COST, Provider, Stated, read
 from gateway.reports.reconcile import Difference, compare, span, total
 from gateway.reports.report_forms import BY_TEXT
+from gateway.virtual_keys import NANO
 from translators.errors import LLMError
 
 

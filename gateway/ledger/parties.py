@@ -93,6 +93,11 @@ def concerns(pattern: str | None, names: Names) -> bool:
     return pattern is None or any(covers(pattern, name) for name in names)
 
 
+def allowed(patterns: Sequence[str], model: str) -> bool:
+    """Whether a key with these patterns may use `model`, by the name the caller uses. No patterns: every model."""
+    return not patterns or any(covers(pattern, model) for pattern in patterns)
+
+
 def scope_of(scope: str, pattern: str | None) -> str:
     """`scope`, for the models of `pattern` alone. The pattern stands first: callers choose the names of end users."""
     return scope if pattern is None else f"{pattern}@{scope}"

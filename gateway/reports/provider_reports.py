@@ -18,11 +18,11 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from gateway.reports.spending import day_of, midnight_s
+from gateway.virtual_keys import NANO
 from translators.errors import LLMError
 
 Provider = Literal["openai", "anthropic"]
 Json = Mapping[str, Any]
-NANO = 10**9
 CENT = 10**7  # nano-USD
 MOST = 10**18  # of USD, tokens or calls: far beyond any, and exact in a Decimal with its fractions
 COST = "cost_nanousd"

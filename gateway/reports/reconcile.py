@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from gateway.reports.provider_reports import COST, NANO, Stated, plain_name
+from gateway.reports.provider_reports import COST, Stated, plain_name
+from gateway.virtual_keys import NANO
 
 ALL = "(all models)"  # where the provider does not say of which
 OTHER = "(no model)"  # what it says of none, beside what it says of some

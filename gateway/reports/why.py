@@ -7,10 +7,9 @@ from typing import NamedTuple
 from gateway.admin.answers import iso
 from gateway.admin.records import found
 from gateway.ceilings import LEAST_OUTPUT_TOKENS
-from gateway.ledger.parties import Names, Parties, budget_window, cap, concerns, names_of, scope_of
-from gateway.ledger.store import Budget, Holder, Live, Measure, Meter, Record, Store
+from gateway.ledger.parties import Names, Parties, allowed, budget_window, cap, concerns, names_of, scope_of
+from gateway.ledger.store import Budget, Holder, Live, Measure, Meter, Store
 from gateway.payers import Payers
-from gateway.prices.price_list import covers
 from gateway.reports.report_forms import CapAnswer, HeldBy, LimitAnswer, WhyAnswer, WhyQuery
 from gateway.virtual_keys import usd
 
@@ -150,13 +149,9 @@ def _turned_away(holder: Holder, model: str | None, now_s: float) -> str | None:
             return f"Refused (401): {what} is revoked."
         if record.expires is not None and record.expires <= now_s:
             return f"Refused (401): {what} has been expired since {iso(record.expires)}."
-        if model is not None and not _may(record, model):
+        if model is not None and not allowed(record.models, model):
             return f"Refused (403): {what} may not use {model!r}, only {', '.join(record.models)}."
     return None
-
-
-def _may(record: Record, model: str) -> bool:
-    return not record.models or any(covers(pattern, model) for pattern in record.models)
 
 
 def _blocked(caps: Sequence[CapAnswer], limits: Sequence[LimitAnswer]) -> str | None:

@@ -1,6 +1,6 @@
 """How long answers usually are."""
 
-from gateway.usual import AHEAD, LEAST_TOKENS, MARGIN, MAX_KNOWN, Usual
+from gateway.usual import LEAST_AHEAD, LEAST_TOKENS, MARGIN, MAX_KNOWN, Usual
 
 
 def test_an_unknown_pair_gets_the_setting_and_a_known_one_room_above_its_longest() -> None:
@@ -32,7 +32,7 @@ def test_what_is_known_is_bounded() -> None:
 def test_where_the_hold_grows_what_is_usual_is_what_the_bytes_bound() -> None:
     usual = Usual(256)
     usual.learn("key_1", "small", 100, 420)
-    assert usual.tokens("key_1", "small", bounded=True) == round(1.25 * 420) + AHEAD
+    assert usual.tokens("key_1", "small", bounded=True) == round(1.25 * 420) + LEAST_AHEAD
     assert usual.tokens("key_1", "small") == MARGIN * 100
 
 

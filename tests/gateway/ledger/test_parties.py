@@ -169,3 +169,23 @@ def test_of_several_limits_on_one_measure_the_tightest_holds() -> None:
 def test_what_stands_over_a_request_bounds_it(record: Record, bounded: bool) -> None:
     unbounded = Party("org:default", Record(id="default", kind="org"))
     assert Parties((unbounded, Party("key:k", record)), ()).bounded == bounded
+
+
+@pytest.mark.parametrize(
+    ("patterns", "model", "may"),
+    [
+        ((), "anything", True),
+        (("gpt-5",), "gpt-5", True),
+        (("gpt-5",), "gpt-5.4", False),
+        (("gpt-*", "claude-*"), "claude-x", True),
+        (("gpt-*",), "GPT-5", False),
+        (("*",), "", True),
+        (("*/*",), "a/b", True),
+        (("a*b*c",), "a-b-bc", True),
+        (("a*b*c",), "a-c-b", False),
+        (("ab*ba",), "aba", False),
+        (("[g]pt?",), "gpt5", False),
+    ],
+)
+def test_a_key_may_use_what_its_patterns_cover(patterns: tuple[str, ...], model: str, may: bool) -> None:
+    assert parties.allowed(patterns, model) is may
