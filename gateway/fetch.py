@@ -25,6 +25,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_REDIRECTS = 3
 MAX_URLS = 50  # in one request
+COMPRESSED = frozenset({"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"})
 MOST_FILES = 4  # of the largest size: all that one request may bring along
 AT_ONCE = 8
 # Global unicast (RFC 4291, section 2.4) without 6to4 and Teredo, which stand for an IPv4 address that may be private.
@@ -254,7 +255,8 @@ class Fetcher:
         return address.is_global and not address.is_multicast
 
     async def _bounded(self, response: httpx.Response, url: str, left: list[int]) -> bytes:
-        if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        codings = {coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")}
+        if codings & COMPRESSED:
             raise _unfetched(
                 url, "it is compressed, although it was asked not to be"
             )  # a few bytes may become billions

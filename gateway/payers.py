@@ -86,9 +86,10 @@ class Payers:
                 keep(self._confirmed, standing, now, MAX_KNOWN)
 
     def doubt(self, parties: Parties) -> None:
-        """The store has just said that one of these is not as this worker knows it."""
+        """The store has just said that one of these is not as this worker knows it: the key is not trusted."""
         for standing in parties.standings:
-            self._confirmed.pop(standing, None)
+            if standing.kind == "key":  # the others may be of other keys too
+                self._confirmed.pop(standing, None)
 
     def trusts(self, parties: Parties) -> bool:
         """Whether the store has confirmed all of these within `offline_key_s`, so that it is not needed now."""

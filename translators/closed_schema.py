@@ -105,7 +105,7 @@ def _combined(rest: Json, losses: set[str], depth: int) -> Json:
     return {}
 
 
-_OBJECT = frozenset({"type", "properties", "required", "title", "description"})
+_OBJECT = frozenset({"type", "properties", "required", "title"})
 
 
 def _put_together(schema: Json) -> Json:
@@ -118,16 +118,21 @@ def _put_together(schema: Json) -> Json:
         inner = part is not schema
         if inner and not (isinstance(part, dict) and "properties" in part and part.keys() <= _OBJECT):
             return schema
-        if part.get("type", "object") != "object":
+        required = part.get("required", [])
+        if part.get("type", "object") != "object" or not _are_names(required):
             return schema
         properties = _mapping(made.get("properties"))
         more = _mapping(part.get("properties"))
         if any(properties[name] != more[name] for name in properties.keys() & more.keys()):
             return schema
         made |= {"type": "object", "properties": properties | more}
-        if isinstance(part.get("required"), list):
-            made["required"] = list(dict.fromkeys([*made.get("required", ()), *part["required"]]))
+        if required:
+            made["required"] = list(dict.fromkeys([*made.get("required", ()), *required]))
     return made
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _object(rest: Json, losses: set[str], depth: int) -> Json:

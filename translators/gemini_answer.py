@@ -363,6 +363,6 @@ def _whole(message: Json) -> Json:
     """A joined message as it stands in a whole answer."""
     for call in message.get("tool_calls") or ():
         del call["index"]
-    if not message.get("content") and not message.get("tool_calls") and not message.get("audio"):
+    if not any(message.get(said) for said in ("content", "tool_calls", "function_call", "audio")):
         message["content"] = ""
     return message

@@ -116,20 +116,24 @@ def _said_otherwise(node: Json) -> Json:
     if "const" in made:
         made["enum"] = [made.pop("const")]
     nullable = made.pop("nullable", False) is True
-    if nullable and "type" in made:
-        kinds = made["type"] if isinstance(made["type"], list) else [made["type"]]
-        made["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
     if isinstance(made.get("allOf"), list) and len(made["allOf"]) == 1 and isinstance(made["allOf"][0], dict):
         only, beside = _said_otherwise(made["allOf"][0]), {key: made[key] for key in made if key != "allOf"}
         if all(key in _WORDS or only[key] == beside[key] for key in only.keys() & beside.keys()):
-            made = {**only, **beside}  # else it would be lost what one of them says
+            made = {**only, **beside}  # else what one of them says would take the other's place
+            nullable |= made.pop("nullable", False) is True
+    if nullable and "type" in made:
+        kinds = made["type"] if isinstance(made["type"], list) else [made["type"]]
+        made["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
     if made.get("type") == "integer":
         for bound, inclusive, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
             value = made.get(bound)
             if isinstance(value, int) and not isinstance(value, bool) and inclusive not in made:
                 made[inclusive] = made.pop(bound) + step
-    if nullable and made and "type" not in made:  # beside a `$ref`, say, as OpenAPI 3.0 writes it
-        return {"anyOf": [made, {"type": "null"}]}
+    if nullable and "type" not in made and made.keys() & {"$ref", "anyOf", "oneOf", "allOf", "enum"}:
+        kept = {"$defs": made.pop("$defs")} if "$defs" in made else {}  # OpenAPI 3.0 writes it beside a reference
+        return {"anyOf": [made, {"type": "null"}], **kept}
+    if nullable and "type" not in made and made:
+        made["nullable"] = True  # no word for it here, which is then said
     return made
 
 

@@ -247,6 +247,8 @@ class Ledger:
             if isinstance(answer, Granted):
                 hold.nanousd = answer.nanousd
                 return answer
+            if answer.reason in ("stale", "gone"):
+                self._doubts(payers)
             if answer.reason != "stale":
                 return answer
             hold.reread = await reread()

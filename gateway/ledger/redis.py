@@ -146,12 +146,9 @@ class RedisStore:
     async def _keep(self, what: str, record: Record, digest: str = "", grace_ms: int = 0) -> int:
         """0 when it is done, else the version of the revoked record that is in the way.
 
-        A change whose answer was lost is sent again, and finds itself in its way.
+        A change whose answer was lost is sent again, and counts once.
         """
-        answer = await self._ask(calls.keep(self._key, what, record, digest, grace_ms))
-        if answer in (b"id", b"version") and await self.get(record.kind, record.id) == record:
-            return 0
-        match answer:
+        match await self._ask(calls.keep(self._key, what, record, digest, grace_ms)):
             case b"done":
                 return 0
             case b"id":

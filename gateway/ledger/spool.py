@@ -135,7 +135,7 @@ class Spool:
             if broken.pending:
                 self._sealed.append(broken)
             else:
-                broken.remove()
+                broken.discard()
             raise
 
     def _oldest(self) -> SpoolFile | None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -100,7 +101,7 @@ class SpoolFile:
                 try:
                     _fsync_folder(folder)
                 except OSError:
-                    file.remove()
+                    file.discard()
                     raise
                 return file
 
@@ -159,10 +160,19 @@ class SpoolFile:
         log.error("the store refused a bill of the spool (%s): it is kept in %s", why, aside)
 
     def remove(self) -> None:
-        """Delete the file: the store has taken all of it. Raises OSError, and is as it was."""
+        """Delete the file: the store has taken all of it. Raises OSError where that cannot be, and is as it was."""
         self.path.unlink(missing_ok=True)
-        _fsync_folder(self.path.parent)
         self.close()
+        with suppress(OSError):  # what a power cut brings back is marked as taken
+            _fsync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Delete the file if that can be, and let go of it in any case."""
+        try:
+            self.remove()
+        except OSError as error:
+            log.warning("%s stays: %s", self.path, error)
+            self.close()
 
     def close(self) -> None:
         """Let go of the file; another process may adopt it."""

@@ -116,6 +116,9 @@ def test_objects_that_hold_together_are_one_before_they_are_closed() -> None:
         {"allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": A}},
         {"allOf": [A, {"properties": {"a": {"type": "integer"}}}]},
         {**A, "anyOf": [B, {"properties": {"c": {}}}]},
+        {"allOf": [A, {**B, "description": "what would be lost of it"}]},
+        {"required": None, "allOf": [A, {**B, "required": [{}]}]},
+        {**A, "required": True, "allOf": [B]},
         {"properties": {}, "allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": A}},
     ],
 )

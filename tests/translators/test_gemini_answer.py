@@ -748,3 +748,11 @@ def test_a_candidate_that_comes_twice_is_read_to_its_end() -> None:
     grounding = {"webSearchQueries": ["q"], "groundingChunks": [{"web": {"uri": "https://h"}}]}
     told, _ = whole({**twice, "groundingMetadata": grounding}, twice)
     assert told["choices"][0]["message"]["content"] == "aa"
+
+
+def test_a_deprecated_function_is_called_without_a_text() -> None:
+    called = {"content": {"parts": [{"functionCall": {"name": "f", "args": {"x": 1}}}]}, "finishReason": "STOP"}
+    told, _ = whole(called, context=Context(function_call=True))
+    (choice,) = told["choices"]
+    assert choice["message"]["function_call"] == {"name": "f", "arguments": '{"x":1}'}
+    assert (choice["message"].get("content"), choice["finish_reason"]) == (None, "function_call")

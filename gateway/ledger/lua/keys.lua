@@ -14,6 +14,10 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local state = redis.call('HGET', KEYS[2], id)
 state = state and cjson.decode(state)
+if state and state[1] == version and redis.call('HGET', KEYS[1], id) == ARGV[3] then
+  redis.call('HSET', KEYS[1], id, ARGV[3]) -- the answer to this was lost: a write, for WAIT and WAITAOF
+  return 'done'
+end
 if ARGV[1] == 'create' then
   if state and (state[2] == '0' or ARGV[11] == '0') then return 'id' end
   if state and tonumber(state[1]) ~= tonumber(version) - 1 then return state[1] end

@@ -217,8 +217,11 @@ async def test_a_hold_grows_by_the_cap_as_it_is_now_and_not_for_a_key_that_is_go
     await desk.change(budgets=(Budget(max_nanousd=5000),))
     assert await ledger.grow(held, 3000, 3000, desk.reread) == Granted(3600, 5000)
     await desk.store.replace(desk.key.model_copy(update={"version": 3, "revoked": True}))
+    doubted: list[Parties] = []
+    ledger._doubts = doubted.append
     refused = await ledger.grow(held, 1, 1, desk.reread)
     assert isinstance(refused, Refused) and refused.reason == "gone"
+    assert len(doubted) == 1
 
 
 async def test_a_caller_who_goes_while_the_store_is_at_it_leaves_nothing_held(desk: Desk) -> None:

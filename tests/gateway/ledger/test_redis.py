@@ -429,6 +429,12 @@ async def test_a_record_whose_reply_was_lost_is_kept_and_no_conflict(cable: Cabl
         await far.create(made.model_copy(update={"hint": "sk-hg-…cccc"}), "digest-3")
 
 
+def written(client: redis.Redis) -> int:
+    """How often a field of a hash has been set."""
+    calls: int = client.info("commandstats")["cmdstat_hset"]["calls"]
+    return calls
+
+
 async def test_what_is_sent_again_is_written_again(redis_url: str, prefix: str) -> None:
     """WAIT and WAITAOF wait for a connection's own last write: an answer to what another had written would not."""
     store, client = RedisStore(redis_url, prefix), redis.Redis.from_url(redis_url)
@@ -440,6 +446,15 @@ async def test_what_is_sent_again_is_written_again(redis_url: str, prefix: str) 
     client.zadd(leases, {"r": 1})
     assert await store.reserve(ask("r", cap(None))) == Granted(100)
     assert (client.zscore(leases, "r") or 0) > 1
+    assert await store.grow(growth("r", 100, 50, cap(None))) == Granted(150)
+    before = written(client)
+    assert await store.grow(growth("r", 100, 50, cap(None))) == Granted(150)
+    assert written(client) == before + 1
+    made = Record(id="key_1", kind="key")
+    await store.create(made, "digest-1")
+    before = written(client)
+    await store.create(made, "digest-1")
+    assert written(client) == before + 1
     await store.settle(bill("r", 7, cap(None)))
     client.expire(f"{root}settled:r", 5)
     assert await store.settle(bill("r", 7, cap(None))) == Settled(False, 0, (7,))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger import spool_file
 from gateway.ledger.spool import AT_ONCE, Spool, SpoolFailed, spool_folder
 from gateway.ledger.spool_file import REFUSED, bill_of, line_of
 from gateway.ledger.store import Bill, Counter, Settled, StoreDown
@@ -403,6 +404,31 @@ async def test_a_replay_that_is_killed_asks_again_and_forgets_nothing(folder: Pa
     assert set(asked) == set(names)
     assert set(asked.values()) == {1, 2}  # the store knows a request that it has settled
     assert files(folder) == []
+
+
+async def test_a_folder_that_cannot_be_synced_keeps_no_file_open_and_no_bill_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, book, synced = Spool(folder, "store"), Book(), spool_file._fsync_folder
+    open_files = len(os.listdir("/proc/self/fd"))
+
+    def refused(_: Path) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(spool_file, "_fsync_folder", refused)
+    for at in range(3):
+        with pytest.raises(SpoolFailed):
+            await spool.add(bill(at))
+    assert (len(os.listdir("/proc/self/fd")), files(folder)) == (open_files, [])
+    monkeypatch.setattr(spool_file, "_fsync_folder", synced)
+    await spool.add(bill(3))
+    monkeypatch.setattr(spool_file, "_fsync_folder", refused)
+    assert await spool.replay(book.settle) == 1
+    monkeypatch.setattr(spool_file, "_fsync_folder", synced)
+    await spool.add(bill(4))
+    assert await spool.replay(book.settle) == 1
+    assert (book.bills, files(folder), len(os.listdir("/proc/self/fd"))) == ([bill(3), bill(4)], [], open_files)
+    await spool.close()
 
 
 async def test_a_file_that_cannot_be_deleted_is_not_begun_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
