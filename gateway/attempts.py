@@ -357,7 +357,7 @@ async def _attempt(gateway: Gateway, course: Course, target: Target, sent: Upstr
         course.reply = reply
         if reply.status >= 300:
             refusal = translator.error(reply.status, reply.headers, await reply.read(MAX_ERROR_BYTES))
-            raise refusal if headers is sent.headers else masked(refusal, target, headers)
+            raise masked(refusal, target, headers)
         course.accepted = True
         if course.chat.get("stream"):
             course.decoder = translator.Decoder(sent.context, course.created, course.request_id)

@@ -244,22 +244,21 @@ class Fetcher:
     def _may_reach(self, address: Address) -> bool:
         mapped = getattr(address, "ipv4_mapped", None)
         address = mapped or address
-        if any(address.version == network.version and address in network for network in self._allow):
+        if any(address in network for network in self._allow):
             return True
         if isinstance(address, ipaddress.IPv6Address) and (
             address not in _UNICAST or any(address in network for network in _TRANSLATED)
         ):
             return False
-        if any(address.version == network.version and address in network for network in _INTERNAL):
+        if any(address in network for network in _INTERNAL):
             return False
         return address.is_global and not address.is_multicast
 
     async def _bounded(self, response: httpx.Response, url: str, left: list[int]) -> bytes:
         codings = {coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")}
         if codings & COMPRESSED:
-            raise _unfetched(
-                url, "it is compressed, although it was asked not to be"
-            )  # a few bytes may become billions
+            # a few bytes may become billions
+            raise _unfetched(url, "it is compressed, although it was asked not to be")
         data = bytearray()
         async for piece in response.aiter_raw():
             data += piece
@@ -267,9 +266,8 @@ class Fetcher:
             if len(data) > self._max_bytes:
                 raise _unfetched(url, f"it is larger than {self._max_bytes} bytes")
             if left[0] < 0:
-                raise _unfetched(
-                    url, f"the request's files are larger than {MOST_FILES * self._max_bytes} bytes together"
-                )
+                most = MOST_FILES * self._max_bytes
+                raise _unfetched(url, f"the request's files are larger than {most} bytes together")
         return bytes(data)
 
 

@@ -75,10 +75,9 @@ class Exchange(RequestResponseCycle):
             self._connection = self._gone = self.task = None
 
     async def _broken(self) -> None:
-        if self.response_started and self._connection is not None:
+        if self.response_started:
+            assert self._connection is not None  # noqa: S101 - for the type checker: it goes behind this
             self._connection.close()  # which sees to it that the rest is read, or not for ever
-        elif self.response_started:
-            self.transport.close()
         else:
             await self.send_500_response()
 

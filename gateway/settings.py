@@ -32,9 +32,10 @@ BASE_URLS = {
     "openrouter": "https://openrouter.ai/api/v1",
 }
 
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[Finite, Field(gt=0, le=86_400)]
 Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[Finite, Field(gt=0)]
 Path = tuple[str | int, ...]  # where something stands in a file
 
 
@@ -238,16 +239,10 @@ class Settings(_Written):
     max_body_bytes: Positive = 64 * 1024 * 1024
     max_connections: Positive = 1000  # open at once to one host, per worker
     keepalive_s: Seconds = 15  # a silent stream gets a comment line this often: proxies drop connections after 60 s
-    wait_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 20  # for budget that others hold, before 429
-    lease_s: Annotated[float, Field(ge=2, le=300, allow_inf_nan=False)] = (
-        10  # a hold that nobody renews for so long is settled
-    )
-    checkpoint_s: Annotated[float, Field(ge=0.05, le=10, allow_inf_nan=False)] = (
-        0.25  # the most of a stream's cost that a crash can lose
-    )
-    offline_key_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = (
-        600  # a key is served from memory without the store
-    )
+    wait_s: Annotated[Finite, Field(ge=0, le=3600)] = 20  # for budget that others hold, before 429
+    lease_s: Annotated[Finite, Field(ge=2, le=300)] = 10  # a hold that nobody renews for so long is settled
+    checkpoint_s: Annotated[Finite, Field(ge=0.05, le=10)] = 0.25  # the most of a stream's cost that a crash can lose
+    offline_key_s: Annotated[Finite, Field(ge=0, le=86_400)] = 600  # a key is served from memory without the store
     drain_s: Seconds = 30  # an answer that its caller has left is read on for its usage, at most so long
     spool: str = ""  # the folder of bills that the store did not take; "": see gateway.ledger.spool
     alert_url: SecretStr | None = None  # is told when a soft budget is passed; such URLs often hold a token

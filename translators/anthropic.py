@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from translators import answer_form, anthropic_messages, effort, plain, reasoning, tools
 from translators.anthropic_answer import Decoder, error, response
@@ -207,13 +207,13 @@ def messages_body(
     offered = _tools(asked, facts, without, report)
     choice = _tool_choice(asked, offered, report)
     json_tool = None
-    if json_schema is not None and choice is not None and choice["type"] in ("any", "tool"):
+    if json_schema is not None and _forces(choice):
         report.append(Dropped("response_format", answer_form.NO_TEXT))
     elif json_schema is not None:
         fit = answer_form.tool_input(asked, json_schema, report)
         json_tool, choice = _json_tool(fit, offered, choice)
     choice = _forced(choice, endpoint, report)
-    forced = choice is not None and choice["type"] in ("any", "tool")
+    forced = _forces(choice)
     unset = "this model does not reason"
     thinking, level = effort.thinking(asked, facts, body["max_tokens"], forced=forced, unset=unset, report=report)
     thinking, system, turns = _conversation(asked, facts, remembered, thinking, without, report)
@@ -338,8 +338,13 @@ def _tool_choice(asked: Json, offered: list[Json], report: list[Dropped]) -> Jso
     return choice
 
 
+def _forces(choice: Json | None) -> TypeGuard[Json]:
+    """Whether the answer must be a call."""
+    return choice is not None and choice["type"] in ("any", "tool")
+
+
 def _forced(choice: Json | None, endpoint: Endpoint, report: list[Dropped]) -> Json | None:
-    if choice is None or choice["type"] not in ("any", "tool") or endpoint.facts.forced_tool:
+    if not _forces(choice) or endpoint.facts.forced_tool:
         return choice
     tools.give_up_forcing(endpoint, report)
     kept = {name: value for name, value in choice.items() if name == "disable_parallel_tool_use"}
@@ -367,8 +372,7 @@ def _json_tool(schema: Json, offered: list[Json], choice: Json | None) -> tuple[
     offered.append({"name": name, "description": answer_form.JSON_TOOL_DESCRIPTION, "input_schema": schema})
     if not others:  # two calls of it would be two answers
         return name, {"type": "tool", "name": name, "disable_parallel_tool_use": True}
-    serial = choice is not None and choice.get("disable_parallel_tool_use") is True
-    return name, {"type": "any", **({"disable_parallel_tool_use": True} if serial else {})}
+    return name, {**(choice or {}), "type": "any"}
 
 
 # Sampling and the rest.

@@ -142,8 +142,7 @@ def _body(
     if level and facts.own_words not in ("nova", "openai"):
         output["effort"] = level
     own = _own_fields(asked, facts, thinking, level, report) | tooling.own_fields
-    if asked.get("additionalModelRequestFields") is not None:
-        own |= _of_kind(asked, "additionalModelRequestFields", dict)
+    own |= _of_kind(asked, "additionalModelRequestFields", dict) or {}
     optional = {
         "additionalModelRequestFields": own,
         "inferenceConfig": inference,
@@ -153,7 +152,8 @@ def _body(
         "toolConfig": bedrock_tools.config(tooling, turns, endpoint, report),
         "system": system,
     }
-    body = {name: _of_kind(asked, name, kind) for name, kind in PASSED_ON.items() if asked.get(name) is not None}
+    given = {name: _of_kind(asked, name, kind) for name, kind in PASSED_ON.items()}
+    body = {name: value for name, value in given.items() if value is not None}
     body |= {name: value for name, value in optional.items() if value}
     body["messages"] = turns
     return (
@@ -297,8 +297,8 @@ _MOST_ENTRIES = 16
 
 
 def _of_kind(asked: Json, name: str, kind: type) -> Any:
-    """An extension in Converse's words. Raises LLMError("invalid_request") where it is of another type."""
-    if not isinstance(value := asked[name], kind):
+    """An extension in Converse's words, or None. Raises LLMError("invalid_request") where it is of another type."""
+    if (value := asked.get(name)) is not None and not isinstance(value, kind):
         words = "a list" if kind is list else "an object"
         raise LLMError("invalid_request", f"`{name}` must be {words}", param=name, code="invalid_type")
     return value
@@ -306,22 +306,19 @@ def _of_kind(asked: Json, name: str, kind: type) -> Any:
 
 def _metadata(asked: Json, report: list[Dropped]) -> Json:
     """requestMetadata, which is written to Bedrock's invocation log."""
-    made: Json = {}
-    if asked.get("requestMetadata") is not None:
-        made |= _of_kind(asked, "requestMetadata", dict)
+    made: Json = dict(_of_kind(asked, "requestMetadata", dict) or {})
+    of_user = "safety_identifier" if asked.get("safety_identifier") else "user"
     user = asked.get("safety_identifier") or asked.get("user")
     if asked.get("user") not in (None, user):
         report.append(Dropped("user", "safety_identifier is set, and goes by the same name"))
     wanted = {**({"user": user} if user else {}), **(asked.get("metadata") or {})}
     if user and wanted["user"] != user:
-        feature = "safety_identifier" if asked.get("safety_identifier") else "user"
-        report.append(Dropped(feature, "`metadata` has a user of its own"))
+        report.append(Dropped(of_user, "`metadata` has a user of its own"))
     for name, value in wanted.items():
         fits = isinstance(value, str) and _KEY.fullmatch(name) and (not value or _KEY.fullmatch(value))
         if fits and (made.get(name) == value or (name not in made and len(made) < _MOST_ENTRIES)):
             made[name] = value
         else:
-            feature = "metadata" if name in (asked.get("metadata") or {}) else "user"
-            feature = "safety_identifier" if feature == "user" and asked.get("safety_identifier") else feature
+            feature = "metadata" if name in (asked.get("metadata") or {}) else of_user
             report.append(Dropped(feature, f"{name!r} is not what requestMetadata takes"))
     return made

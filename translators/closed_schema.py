@@ -113,22 +113,20 @@ def _put_together(schema: Json) -> Json:
     parts = schema.get("allOf")
     if not isinstance(parts, list) or not parts or schema.get("additionalProperties") is False:
         return schema
-    made: Json = {name: value for name, value in schema.items() if name != "allOf"}
+    if not all(isinstance(part, dict) and "properties" in part and part.keys() <= _OBJECT for part in parts):
+        return schema
+    properties, required = dict[str, Any](), dict[str, None]()
     for part in (schema, *parts):
-        inner = part is not schema
-        if inner and not (isinstance(part, dict) and "properties" in part and part.keys() <= _OBJECT):
+        names, more = part.get("required", []), _mapping(part.get("properties"))
+        if part.get("type", "object") != "object" or not _are_names(names):
             return schema
-        required = part.get("required", [])
-        if part.get("type", "object") != "object" or not _are_names(required):
-            return schema
-        properties = _mapping(made.get("properties"))
-        more = _mapping(part.get("properties"))
         if any(properties[name] != more[name] for name in properties.keys() & more.keys()):
             return schema
-        made |= {"type": "object", "properties": properties | more}
-        if required:
-            made["required"] = list(dict.fromkeys([*made.get("required", ()), *required]))
-    return made
+        properties |= more
+        required |= dict.fromkeys(names)
+    made = {name: value for name, value in schema.items() if name != "allOf"}
+    made |= {"type": "object", "properties": properties}
+    return made | ({"required": list(required)} if required else {})
 
 
 def _are_names(value: object) -> bool:

@@ -79,19 +79,16 @@ class Candidate:
         self._audio_rest: bytes | None = None  # up to 2 bytes, so that the base64 of all chunks joins without padding
         self._open: StreamedArguments | None = None  # of a call whose arguments still come
         self._custom = False  # that call is of a custom tool
-        self._starts: list[int] | None = None  # at which byte of the text each part begins, where they come at once
-        self._readings = 0
+        self._starts: Sequence[int] | None = None  # before which piece of text each part stands, where all come at once
 
     def read(self, candidate: Json) -> Iterator[Json]:
         """The deltas that a chunk's candidate brings."""
         if not candidate.keys() <= PLAIN:
             self._keep(candidate)
         content, starts = candidate.get("content"), list[int]()
-        self._readings += 1
-        self._starts = starts if self._readings == 1 else None
+        self._starts = starts if self._starts is None else ()
         for part in list_of(content.get("parts") if isinstance(content, dict) else None):
-            if self._readings == 1:
-                starts.append(sum(len(text.encode(errors="surrogatepass")) for text in self._text))
+            starts.append(len(self._text))
             if isinstance(part, dict):
                 yield from self._part(part)
         reason = candidate.get("finishReason")
@@ -124,7 +121,7 @@ class Candidate:
             elif text:
                 self.remember[recall.text_key(text)] = {"text_signature": self._text_signature}
         extensions: Json = {_KEPT[field]: value for field, value in self.kept.items()}
-        if notes := _annotations(dict_of(self.kept.get("groundingMetadata")), text, self._starts or ()):
+        if notes := _annotations(dict_of(self.kept.get("groundingMetadata")), self._text, self._starts or ()):
             extensions["annotations"] = notes
         if extensions:
             yield extensions
@@ -275,19 +272,20 @@ class Candidate:
         }
 
 
-def _annotations(grounding: Json, text: str, starts: Sequence[int]) -> list[Json]:
-    """OpenAI's url_citation for each source with a place in `text`; Google counts in bytes, OpenAI in characters.
+def _annotations(grounding: Json, pieces: Sequence[str], starts: Sequence[int]) -> list[Json]:
+    """OpenAI's url_citation for each source with a place in the text; Google counts in bytes, OpenAI in characters.
 
-    It counts from the beginning of a part (google-genai 3.4, types.Segment), of which `starts` tells where each begins.
+    It counts from the beginning of a part (google-genai 3.4, types.Segment): `starts` tells before which of `pieces`.
     """
-    chunks, raw, notes = list_of(grounding.get("groundingChunks")), text.encode(errors="surrogatepass"), list[Json]()
+    chunks, raw, notes = list_of(grounding.get("groundingChunks")), _raw(pieces), list[Json]()
     for support in list_of(grounding.get("groundingSupports")):
         segment = dict_of(dict_of(support).get("segment"))
         start, end = segment.get("startIndex") or 0, segment.get("endIndex")
         if not isinstance(start, int) or not isinstance(end, int):
             continue
         if isinstance(at := segment.get("partIndex"), int) and 0 < at < len(starts):
-            start, end = start + starts[at], end + starts[at]
+            before = len(_raw(pieces[: starts[at]]))
+            start, end = start + before, end + before
         place = {"start_index": _characters(raw[:start]), "end_index": _characters(raw[:end])}
         for at in list_of(support.get("groundingChunkIndices")):
             web = dict_of(dict_of(chunks[at]).get("web")) if isinstance(at, int) and 0 <= at < len(chunks) else {}
@@ -295,6 +293,10 @@ def _annotations(grounding: Json, text: str, starts: Sequence[int]) -> list[Json
                 cited = {**place, "url": web["uri"], "title": web.get("title") or ""}
                 notes.append({"index": len(notes), "type": "url_citation", "url_citation": cited})
     return notes
+
+
+def _raw(pieces: Sequence[str]) -> bytes:
+    return "".join(pieces).encode(errors="surrogatepass")
 
 
 def _characters(raw: bytes) -> int:

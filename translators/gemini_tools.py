@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
-from translators import schema
+from translators import answer_form, schema
 from translators.errors import LLMError
 from translators.exchange import Endpoint, Json
 from translators.outcomes import Dropped
@@ -125,7 +125,7 @@ def toolbox(chat: Json, endpoint: Endpoint, names: Mapping[str, str], gone: Set[
     json_tool = None
     needed = needs_json_tool(chat, endpoint, gone)
     if needed and config.get("mode") == "ANY":
-        dropped.append(Dropped("response_format", "an answer that must be a call has no text to shape"))
+        dropped.append(Dropped("response_format", answer_form.NO_TEXT))
     elif needed:
         json_tool = _free_name(JSON_TOOL, names)
         declared.append(_json_declaration(chat["response_format"]["json_schema"], json_tool, dropped))

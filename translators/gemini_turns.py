@@ -18,7 +18,7 @@ from translators import media as media_types
 from translators import recall
 from translators.errors import LLMError
 from translators.exchange import Endpoint, Json, Media
-from translators.json_values import all_digits
+from translators.json_values import exactly
 from translators.outcomes import Dropped
 
 FORMAT = "google-gemini-v1"  # OpenRouter's word for these signatures in `reasoning_details`
@@ -143,9 +143,7 @@ def _parts(message: Json, at: int, desk: _Desk) -> list[Json]:
     _report_unknown(message, desk)
     content = message.get("content")
     if not isinstance(content, list):
-        return (
-            [{"text": content}] if content else []
-        )  # an empty one is refused (Google's own words: "empty text parameter")
+        return [{"text": content}] if content else []  # Google refuses an "empty text parameter"
     made = []
     for index, part in enumerate(content):
         kind = part["type"]
@@ -338,7 +336,7 @@ def _objects(value: object) -> list[Json]:
 
 def _object(text: str) -> Json | None:
     try:
-        parsed = all_digits(orjson.loads(text), text.encode())
+        parsed = exactly(text)
     except orjson.JSONDecodeError:
         return None
     return parsed if isinstance(parsed, dict) else None

@@ -28,9 +28,14 @@ def objects_of(raw: Json, name: str) -> list[Json]:
 def parsed(text: str) -> Any:
     """What `text` holds as JSON, with all digits, else the text itself: a model may have been cut short."""
     try:
-        return all_digits(orjson.loads(text), text.encode())
+        return exactly(text)
     except orjson.JSONDecodeError:
         return text
+
+
+def exactly(text: str) -> Any:
+    """What `text` holds as JSON, with all digits. Raises orjson.JSONDecodeError."""
+    return all_digits(orjson.loads(text), text.encode())
 
 
 def all_digits(value: Any, text: bytes) -> Any:

@@ -10,7 +10,7 @@ import orjson
 from translators import closed_schema
 from translators.errors import LLMError
 from translators.exchange import Context, Endpoint
-from translators.json_values import all_digits, object_of, parsed
+from translators.json_values import exactly, object_of, parsed
 from translators.outcomes import Dropped
 
 Json = dict[str, Any]
@@ -159,7 +159,7 @@ def _arguments(text: object) -> Json:
     if not isinstance(text, str) or not text.strip():
         return {}
     try:
-        found = all_digits(orjson.loads(text), text.encode())
+        found = exactly(text)
     except orjson.JSONDecodeError:
         return {"invalid_arguments": text}
     return found if isinstance(found, dict) else {"arguments": found}

@@ -107,13 +107,14 @@ def _json(body: bytes) -> dict[str, Any]:
         return {}
     try:
         orjson.loads(body)  # stricter than json: no NaN, no lone surrogates
-        plain, exact = json.loads(body), json.loads(body, parse_float=Decimal)  # 0.1 stays 0.1
+        exact = json.loads(body, parse_float=Decimal)  # 0.1 stays 0.1
     except (ValueError, RecursionError):
         raise LLMError("invalid_request", "The body is not JSON", code="invalid_json") from None
-    if not isinstance(plain, dict):
+    if not isinstance(exact, dict):
         raise LLMError("invalid_request", "The body must be a JSON object", code="invalid_json")
-    kept = {name: plain[name] for name in ("metadata",) if name in plain}  # given back as JSON: plain numbers
-    return {**exact, **kept}
+    if "metadata" in exact:  # given back as JSON: plain numbers
+        exact["metadata"] = json.loads(body)["metadata"]
+    return exact
 
 
 def _query(request: Request) -> dict[str, str]:

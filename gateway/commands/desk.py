@@ -79,8 +79,10 @@ def written(text: str) -> str:
     """An option that must not be empty, nor be other than UTF-8."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
-    if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise argparse.ArgumentTypeError("must be UTF-8")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("must be UTF-8") from None
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.admin.answers import iso
 from gateway.admin.records import named
-from gateway.ledger.store import Entry, Live, Record, Store
+from gateway.ledger.store import Entry, Kind, Live, Record, Store
 from gateway.ledger.windows import TOTAL
 from gateway.reports.report_forms import EntryAnswer, GroupAnswer, Selection, UsageAnswer, UsageQuery
 from gateway.reports.spending import FOREVER_S, Item, approximate_days, day_of, items
@@ -76,10 +76,10 @@ def _counts(live: Live, kind: str, id: str) -> bool:
 
 async def matching(store: Store, selection: Selection) -> Matches:
     """The selection, ready to be asked."""
-    if selection.team_id is not None and (team := await named(store, "team", selection.team_id)) is not None:
-        selection = selection.model_copy(update={"team_id": team.id})
-    if selection.key_id is not None and (key := await named(store, "key", selection.key_id)) is not None:
-        selection = selection.model_copy(update={"key_id": key.id})
+    kinds: tuple[tuple[Kind, str | None], ...] = (("team", selection.team_id), ("key", selection.key_id))
+    for kind, given in kinds:
+        if given is not None and (record := await named(store, kind, given)) is not None:
+            selection = selection.model_copy(update={f"{kind}_id": record.id})
     return Matches(selection, None if selection.key_alias is None else await store.find("key", selection.key_alias))
 
 
