@@ -31,7 +31,7 @@ local function counter_name(key) return sub(key, #root + 6) end -- behind `sums:
 if call('EXISTS', hold_key, root .. 'settled:' .. ARGV[1]) > 0 then
   local live = call('HMGET', hold_key, 'nanousd', 'tokens', 'meters')
   if live[1] then
-    call('ZADD', root .. 'leases', 'XX', format('%.6f', now + tonumber(ARGV[9])), ARGV[1]) -- a write, for WAIT and WAITAOF
+    call('HSET', hold_key, 'nanousd', live[1]) -- a write, for WAIT and WAITAOF; the lease stays as it is
     return {'granted', tonumber(live[1]), false, tonumber(live[2]), live[3]}
   end
   return {'granted', 0, false, 0, ''}

@@ -49,6 +49,14 @@ async def test_a_request_holds_and_then_pays(store: Store) -> None:
     assert await sums(store, "key:k", "team:t") == dict.fromkeys(names, (120, 0))
 
 
+async def test_a_reserve_that_is_said_again_leaves_the_lease_as_it_is(store: Store) -> None:
+    await with_key(store)
+    await store.reserve(ask("r", cap(1000)))
+    assert await store.reserve(replace(ask("r", cap(1000)), lease_s=-5.0)) == Granted(100)
+    assert await store.reap() == 0
+    assert await sums(store, "key:k") == {"key:k|total": (0, 100)}
+
+
 async def test_what_is_done_twice_counts_once(store: Store) -> None:
     await with_key(store)
     assert await store.reserve(ask("r", cap(1000), tokens=7)) == Granted(100, 1000, tokens=7)
