@@ -27,4 +27,4 @@ def compile_c(source: Path, program: Path, *how: str) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise NoCompiler("the bench needs a C compiler: `apt-get install gcc libc6-dev`, or your system's own")
-    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", *how, "-o", str(program), str(source)], check=True)
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", *how, "-o", str(program), str(source), "-lm"], check=True)

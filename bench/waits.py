@@ -46,7 +46,7 @@ def added_latency(stand: Stand) -> Iterator[Row]:
 
 
 def first_token(stand: Stand) -> Iterator[Row]:
-    """Streams arrive at an even rate, each so long that 512 are open: the first content, less the upstream's."""
+    """Streams arrive by chance, each so long that some 512 are open: the first content, less the upstream's."""
     events, seconds = stand.scale.first_token_events, stand.scale.first_token_s
     lasting_s = events * PACE_MS / 1000
     rate = OPEN / lasting_s
@@ -61,7 +61,7 @@ def first_token(stand: Stand) -> Iterator[Row]:
         cores = (cpu_s(stand.headgate.pid) - before) / seconds
         run = load.read(process.communicate()[0])
     stand.upstream.pace()
-    added = run.first_content_ms["p99"] - direct.first_content_ms["p99"]
+    added = run.first_content_ms["p99"] - direct.first_content_ms["p50"]  # whose own p99 is one of fifty
     what = f"{OPEN} open paced streams, {rate:.0f} more a second"
     detail = {"through": run.first_content_ms, "direct": direct.first_content_ms}
     note = f"{cores * 100:.0f} % of a core, when last measured{TOO_MANY if cores > ALL else ''}"
