@@ -7,6 +7,7 @@ from typing import Literal
 from gateway.ledger.hold import Ceiling
 from gateway.ledger.store import MAX_NANOUSD
 from gateway.prices.estimate import (
+    CONTEXT_TOKENS,
     input_bound,
     map_search_bound,
     prediction_bound,
@@ -14,8 +15,9 @@ from gateway.prices.estimate import (
     special_rates,
     text_bound,
 )
-from gateway.prices.pricing import PLAIN, Extras, Price, Slope, Unpriced, slope
+from gateway.prices.pricing import ANYWHERE, PLAIN, Extras, Price, Slope, Unpriced, slope
 from gateway.routing import Target
+from translators.effort import is_thinking
 from translators.errors import LLMError
 from translators.exchange import Json
 from translators.outcomes import calls
@@ -23,6 +25,7 @@ from translators.registry import TRANSLATORS
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 LEAST_OUTPUT_TOKENS = 16  # a shorter answer is of no use to anybody
+RESEARCHES = 100  # searches of a model that makes them unasked; Perplexity's recorded answer took 54
 LONGEST_OUTPUT_TOKENS = 131_072  # held where nothing bounds an answer; sent upstream unless it is a stream in sight
 
 
@@ -38,7 +41,7 @@ class Quote:
     input_tokens: int
     output_tokens: int
     choices: int
-    predicted_tokens: int  # of `prediction`: what the model rejects is billed as output, beside the limit
+    predicted_tokens: int  # billed as output beside the limit: what of `prediction` it rejects, what it reasons unasked
     said: bool  # the length is bounded by the caller's own limit, or by what is known of the model
     watched: bool  # it is not, but a stream in sight is ended in time if its hold cannot be raised (gateway.growth)
     at_s: float  # when it begins: which version of the price holds
@@ -127,11 +130,15 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool, at_s: float
         predicted = prediction_bound(chat) * apart
         extras = Extras(
             chat.get("service_tier"),
-            special_rates(chat, target.dialect),
+            special_rates(chat, target.dialect) | ({ANYWHERE} if chat.get("inference_geo") else set()),
             calls=apart,
             searches=search_bound(chat) * apart,
             map_searches=map_search_bound(chat) * apart,
         )
+    if target.price is not None and target.price.researches:
+        tokens += (facts.max_input_tokens or CONTEXT_TOKENS) * apart  # what it finds and reads
+        predicted += (facts.max_output_tokens or LONGEST_OUTPUT_TOKENS) * apart  # what it reasons, beside the limit
+        extras = extras._replace(searches=max(extras.searches, RESEARCHES * apart))
     try:
         bound = None if target.price is None else slope(target.price, tokens, at_s, extras)
     except Unpriced:
@@ -149,6 +156,8 @@ def in_sight(chat: Json, quote: Quote) -> bool:
     extras = quote.extras
     if extras.special or extras.searches or extras.map_searches or quote.predicted_tokens:
         return False
+    if quote.price is not None and quote.price.draws:  # a picture has no bytes of text, and costs more than they do
+        return False
     return quote.target.shows_reasoning or not _may_reason(chat, quote.target)
 
 
@@ -159,9 +168,16 @@ def _may_reason(chat: Json, target: Target) -> bool:
         return False
     if facts.reasons is None or facts.thinking_always:
         return True
-    if target.dialect in ("anthropic", "vertex_anthropic") or facts.own_words == "anthropic":  # only when asked to
-        return effort not in (None, "none") or bool(chat.get("thinking")) or bool(chat.get("reasoning"))
-    return effort != "none" or facts.thinking == "none"
+    if target.dialect in ("anthropic", "vertex_anthropic") or facts.own_words == "anthropic":
+        own = chat.get("thinking")  # which goes before the effort
+        if not own and effort is not None:
+            own = {"type": "disabled" if effort == "none" else "adaptive"}
+        return is_thinking(own if isinstance(own, dict) else None, facts) or bool(chat.get("reasoning"))
+    return effort != "none" or facts.thinking == "none" or not _OWN_EFFORT.isdisjoint(chat)
+
+
+# Hosts' own words on reasoning, which go before `reasoning_effort`.
+_OWN_EFFORT = frozenset({"extra_body", "reasoning", "thinking", "thinking_config"})
 
 
 def asked_length(chat: Json) -> int | None:

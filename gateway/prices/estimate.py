@@ -31,10 +31,10 @@ AUDIO_BYTES_PER_TOKEN_GUESS = 500
 _CLIENT_TOOLS = ("function", "custom")
 
 
-# Parameters that bring more than the text of messages, or are about another kind of answer.
+# Parameters that bring more than the text of messages, or are about another kind of answer or price.
 _BEYOND_TEXT = frozenset(
     {"tools", "functions", "response_format", "web_search_options", "plugins", "prediction", "modalities"}
-    | {"cache_control", "prompt_cache_options", "cached_content", "extra_body"}
+    | {"cache_control", "prompt_cache_options", "cached_content", "extra_body", "inference_geo"}
 )
 _BEYOND_CONTENT = frozenset({"audio", "images", "tool_calls", "cache_control", "prompt_cache_breakpoint"})
 

@@ -108,7 +108,8 @@ class Facts:
 
 
 def _facts(row: Listed) -> ModelFacts:
-    return ModelFacts(**{name: getattr(row, name) for name in _FIELDS})
+    said = {name: getattr(row, name) for name in _FIELDS}
+    return ModelFacts(**{**said, "reasons": row.reasons or row.thinking != "none"})
 
 
 @lru_cache(maxsize=4096)

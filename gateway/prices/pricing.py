@@ -50,10 +50,13 @@ FEES = frozenset({*_PIECES.values(), "grounded", "request"})
 _AT = {name: at for at, name in enumerate(NAMED)}
 _GROUNDED, _REQUEST = _AT["grounded"], _AT["request"]
 _PLACES = range(len(BILLED))
-_INPUT_SIDE = ("input", "cache_read", "cache_write")  # what any prompt may be billed as
+_INPUT_SIDE = ("input", "cache_read", "cache_write", "citation")  # what any prompt may be billed as
 _OUTPUT_SIDE = ("output", "reasoning", "image_output")  # Gemini's image models draw without being asked to
 _SPECIAL_INPUT = frozenset({"cache_write_1h", "audio_input", "image_input"})
 _SPECIAL_OUTPUT = frozenset({"audio_output", "image_output"})
+
+# Among the rates that a request needs: those of every region, since it names one itself.
+ANYWHERE = "anywhere"
 
 Sheet = tuple[int | None, ...]  # units per token (or per call), in the order of NAMED
 ALWAYS = -1  # no hour at all: the rates without those of certain hours
@@ -78,6 +81,9 @@ class Price:
     since_s: float = -inf
     before: "Price | None" = None
     full_name: str = ""  # with the version's
+    draws: bool = False  # its model may answer with pictures unasked, at a rate of their own
+    researches: bool = False  # it searches, reads and reasons unasked, however short an answer is asked for
+    estimates: "Price | None" = None  # what counts where the provider did not come to say what it charged
     _sheets: dict[tuple[str, str, int, int, str], Sheet] = field(default_factory=dict)
     _peaks: dict[tuple[str, frozenset[str], int], "Peak"] = field(default_factory=dict)
 
@@ -147,7 +153,9 @@ class Price:
         return found
 
 
-def price(name: str, row: Row, service_tier: str = "default", region: str = "") -> Price:
+def price(
+    name: str, row: Row, service_tier: str = "default", region: str = "", estimates: Price | None = None
+) -> Price:
     """The price that `row` and its earlier versions make for an account whose own tier and region are these."""
     spans = [span for when in row.when for span in when.spans()]
     version = row.version
@@ -164,6 +172,9 @@ def price(name: str, row: Row, service_tier: str = "default", region: str = "") 
         row.since.timestamp() if row.since is not None else -inf,
         price(name, row.before, service_tier, region) if row.before is not None else None,
         f"{name}@{version}" if version else name,
+        row.image_output not in (None, row.output),
+        bool(row.citation),
+        estimates,
     )
 
 
@@ -254,7 +265,7 @@ class Extras(NamedTuple):
     """What a request may need besides tokens at the plain rates.
 
     `tier`: the one asked for; None and "auto" are the account's own. `special`: the rates that only some requests need
-    (`estimate.special_rates`). `calls` upstream, and the most searches with a fee in all of them.
+    (`estimate.special_rates`, and ANYWHERE). `calls` upstream, and the most searches with a fee in all of them.
     """
 
     tier: str | None = None
@@ -334,8 +345,8 @@ def _worked_out(price: Price, asked_tier: str, special: frozenset[str], step: in
         asked = price.tier(asked_tier)
     except Unpriced:
         asked = ""  # an unheard-of tier: the provider refuses it, or answers at its plain one
-    regions = {price.place("")} if price.region else {"", *price.regions}
-    sheets = _every_sheet(price, {"", asked}, regions, step)
+    elsewhere = price.regions if ANYWHERE in special or not price.region else ()
+    sheets = _every_sheet(price, {"", asked}, {price.place(""), *elsewhere}, step)
     return Peak(
         _dearest(price, sheets, _INPUT_SIDE, special & _SPECIAL_INPUT, "input"),
         _dearest(price, sheets, _OUTPUT_SIDE, special & _SPECIAL_OUTPUT, "output"),

@@ -1,6 +1,7 @@
 """The most a request can cost, and how long its answer may be for what is held."""
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gateway.ceilings import (
     Quote,
     asked_length,
     highest,
+    in_sight,
     lengths,
     limited,
     quotes,
@@ -30,6 +32,7 @@ ROUTES = """
 providers:
   openai: {dialect: openai, api_key: k}
   apart: {dialect: anthropic, api_key: k}
+  gemini: {dialect: gemini, api_key: k}
 routes:
   small: openai/small
   both: {targets: [{model: openai/small}], fallback: [openai/dear]}
@@ -40,6 +43,11 @@ models:
   openai/narrow: {max_input_tokens: 32768}
   openai/silent: {}
   openai/thinking: {reasons: true}
+  openai/draws: {}
+  apart/adaptive: {thinking: adaptive, reasons: true}
+  apart/budget: {thinking: budget}
+  gemini/flash: {thinking: budget}
+  openai/researches: {max_input_tokens: 1000, max_output_tokens: 2000}
 """
 PRICES = """
 unpriced: POLICY
@@ -51,6 +59,11 @@ models:
   silent: {input: 1, output: 10, source: made, as_of: 2026-11-20}
   thinking: {input: 1, output: 10, source: made, as_of: 2026-11-20}
   dear: {input: 10, output: 100, source: made, as_of: 2026-11-20}
+  draws: {input: 1, output: 10, image_output: 120}
+  adaptive: {input: 1, output: 10, when: [{region: us, multiply: 1.1}]}
+  budget: {input: 1, output: 10}
+  flash: {input: 1, output: 10}
+  researches: {input: 1, output: 10, citation: 2, web_search: 0.005}
   no-output-rate: {input: 1, source: made, as_of: 2026-11-20}
 """
 
@@ -153,6 +166,52 @@ def test_no_limit_is_guessed_for_a_stream_that_is_watched(
     assert most == found[0].nanousd(LONGEST_OUTPUT_TOKENS)
     assert lengths(found, most, capped=True) == ({} if watched else {f"openai/{model}": LONGEST_OUTPUT_TOKENS})
     assert lengths(found, found[0].nanousd(700), capped=True) == {f"openai/{model}": 700}
+
+
+OFF = {"type": "disabled"}
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "seen"),
+    [
+        ("apart/adaptive", {}, False),  # Claude 5 thinks unasked
+        ("apart/adaptive", {"thinking": OFF}, True),
+        ("apart/adaptive", {"reasoning_effort": "none"}, True),
+        ("apart/adaptive", {"reasoning_effort": "none", "thinking": {"type": "adaptive"}}, False),
+        ("apart/adaptive", {"reasoning_effort": "high", "thinking": OFF}, True),
+        ("apart/budget", {}, True),  # earlier ones do when they are asked to
+        ("apart/budget", {"reasoning_effort": "low"}, False),
+        ("apart/budget", {"thinking": {"type": "enabled", "budget_tokens": 2000}}, False),
+        ("gemini/flash", {}, False),
+        ("gemini/flash", {"reasoning_effort": "none"}, True),
+        ("gemini/flash", {"reasoning_effort": "none", "thinking_config": {"thinkingBudget": -1}}, False),
+        ("openai/draws", {}, False),  # a picture is no text that could be counted as it comes
+    ],
+)
+def test_what_may_be_generated_unseen_is_told_from_the_model_and_the_request(
+    tmp_path: Path, model: str, more: dict[str, Any], seen: bool
+) -> None:
+    chat = asking(model, stream=True, **more)
+    (quote,) = quoted(configured(tmp_path), chat)
+    assert in_sight(chat, quote) == seen
+
+
+def test_research_that_nobody_asked_for_is_held_for(tmp_path: Path) -> None:
+    (quote,) = quoted(configured(tmp_path), asking("openai/researches", max_tokens=10))
+    found = Usage(20, output_tokens=10, reasoning_tokens=2000, citation_tokens=900, web_searches=54)
+    assert quote.price is not None
+    assert quote.nanousd(10) >= cost(found, quote.price, quote.at_s)
+
+
+def test_a_region_that_the_request_names_itself_is_held_for(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    (target,) = targets_for(config, "apart/adaptive", 0)
+    assert target.price is not None
+    pinned = [replace(target, price=replace(target.price, region="global"))]
+    for more, most in (({}, 10_000), ({"inference_geo": "us"}, 11_000)):
+        chat = asking("apart/adaptive", max_tokens=1, **more)
+        (quote,) = quotes(chat, 100, pinned, "refuse", text_alone(chat), time.time())
+        assert quote.nanousd(1001) - quote.nanousd(1) == 1000 * most
 
 
 def test_what_is_of_no_use_is_not_held(tmp_path: Path) -> None:

@@ -103,3 +103,8 @@ def test_an_unlisted_model_of_a_family_has_the_newest_generations_manner() -> No
     assert SHIPPED.lookup("gemini", "gemini-9-flash").thinking == "level"
     assert SHIPPED.lookup("gemini", "gemini-2.5-flash-something").thinking == "budget"
     assert SHIPPED.lookup("anthropic", "claude-opus-4-1-20250805").thinking == "budget"
+
+
+def test_a_model_that_can_be_asked_to_think_may_reason() -> None:
+    listed = Facts(ModelList.model_validate({"models": {"a": {"thinking": "budget"}, "b": {}, "c": {"reasons": True}}}))
+    assert [listed.lookup("x", model).reasons for model in "abcd"] == [True, False, True, None]
