@@ -15,6 +15,7 @@ from gateway.prices.estimate import prompt_estimate
 from gateway.prices.pricing import Price, Unpriced, cost, dearest, nanousd
 from translators.choices import summed
 from translators.completion import written_bytes
+from translators.exchange import Json
 from translators.usage import Usage
 
 NOTHING = Usage()
@@ -36,11 +37,12 @@ def owed(course: Course, ending: str) -> Owed:
     price = target.price
     if price is None:
         return Owed(summed(used), 0, guessed, True, "")
-    nanousd, unpriced = 0, False
+    nanousd, unpriced, applied = 0, False, price
     for usage in used:  # by call: a prompt's size may decide its rate
-        nanousd_of_one, lacking = _priced(usage, price, began_s)
+        applied = price if usage.cost_usd is not None or price.estimates is None else price.estimates
+        nanousd_of_one, lacking = _priced(usage, applied, began_s)
         nanousd, unpriced = nanousd + nanousd_of_one, unpriced or lacking
-    return Owed(used[0] if len(used) == 1 else summed(used), nanousd, guessed, unpriced, price.named(began_s))
+    return Owed(used[0] if len(used) == 1 else summed(used), nanousd, guessed, unpriced, applied.named(began_s))
 
 
 def bill(course: Course, hold: Hold, ending: str) -> Bill:
@@ -147,11 +149,35 @@ def _filled(course: Course, usage: Usage, text_bytes: int, *, complete: bool) ->
     if text_bytes and (not complete or not usage.completion_tokens):
         missing = ceil(text_bytes / course.bytes_per_token) - usage.completion_tokens
         if missing > 0:
-            changes["output_tokens"], guessed = usage.output_tokens + missing, True
+            kind = _kind_of_output(course.chat)
+            changes[kind], guessed = getattr(usage, kind) + missing, True
+    if guessed and not usage.service_tier and (tier := _tier_asked(course)):
+        changes["service_tier"] = tier
     if not changes:
         return usage, guessed
     # nothing was counted yet, as at most checkpoints of a stream: a third of the time
     return Usage(**changes) if usage.blank() else replace(usage, **changes), guessed
+
+
+def _kind_of_output(chat: Json) -> str:
+    """The bucket of what was asked for beside text, which is the dearer."""
+    for kind in chat.get("modalities") or ():
+        if kind in ("audio", "image"):
+            return f"{kind}_output_tokens"
+    return "output_tokens"
+
+
+def _tier_asked(course: Course) -> str:
+    """The tier that the provider was asked for and has not said, where it has a rate of its own; else ""."""
+    asked, target = course.chat.get("service_tier"), course.target
+    if not asked or target is None or target.price is None:
+        return ""
+    if course.sent is not None and any(drop.feature == "service_tier" for drop in course.sent.dropped):
+        return ""
+    try:
+        return target.price.tier(asked)
+    except Unpriced:  # of which nothing is known
+        return ""
 
 
 def _believed(course: Course, usage: Usage) -> bool:

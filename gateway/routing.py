@@ -173,6 +173,10 @@ def _target(config: Config, route_name: str, provider: str, model: str, unsuppor
     facts, row = _known(config, provider, dialect.partition("_")[0], listed, route_name)
     if facts.max_output_tokens is None and settings.max_output_tokens is not None:
         facts = replace(facts, max_output_tokens=settings.max_output_tokens)
+    listed_at = None
+    if dialect == "openrouter" and row is not None and "*" in row[0]:  # whose rates only bound what it will say
+        its_makers = config.prices.of_maker(model)
+        listed_at = price(*its_makers) if its_makers is not None else None
     return Target(
         provider,
         model,
@@ -194,7 +198,7 @@ def _target(config: Config, route_name: str, provider: str, model: str, unsuppor
             rename=settings.rename,
             stream_usage=settings.stream_usage,
         ),
-        price(*row, settings.service_tier, settings.region or _place(settings.location)) if row else None,
+        price(*row, settings.service_tier, settings.region or _place(settings.location), listed_at) if row else None,
         Timeouts(timeouts.connect_s, timeouts.first_byte_s, timeouts.idle_s),
         timeouts.total_s,
         settings.shows_reasoning,

@@ -128,16 +128,17 @@ def completion(
 def written_bytes(said: object) -> int:
     """UTF-8 bytes of the text, reasoning and arguments in a message or a delta, whatever else is in it.
 
-    Reasoning that is told twice, as text and as details, counts once.
+    Reasoning that is told twice, as text and as details, counts once. Sound and pictures count as text of as many
+    tokens.
     """
     if not isinstance(said, dict):
         return 0
     reasoning = said.get("reasoning_content") or said.get("reasoning") or said.get("reasoning_details")
     if not (reasoning or said.get("refusal") or said.get("function_call") or said.get("tool_calls")):
         content = said.get("content")
-        if type(content) is str:  # as mostly: a fifth of the time
+        if type(content) is str and "audio" not in said and "images" not in said:  # as mostly: a fifth of the time
             return len(content.encode(errors="surrogatepass"))
-    size = 0
+    size = _seen_or_heard_bytes(said)
     left: list[tuple[object, int]] = [(said.get("content"), 0), (reasoning, 0), (said.get("refusal"), 0)]
     left += [(said.get("function_call"), 0), (said.get("tool_calls"), 0)]
     while left:
@@ -151,6 +152,21 @@ def written_bytes(said: object) -> int:
     return size
 
 
+def _seen_or_heard_bytes(said: Json) -> int:
+    audio, images = said.get("audio"), said.get("images")
+    size = PICTURE_BYTES * len(images) if isinstance(images, list) else 0
+    if isinstance(audio, dict):
+        data, transcript = audio.get("data"), audio.get("transcript")
+        size += -(-len(data) // SOUND_PER_BYTE) if isinstance(data, str) else 0
+        size += len(transcript.encode(errors="surrogatepass")) if isinstance(transcript, str) else 0
+    return size
+
+
+# Guesses. Sound of 20 tokens a second, as 24,000 samples of two bytes in base64, which is the only form in a stream
+# (openai 3.52, ChatCompletionAudioParam; developers.openai.com, realtime costs), and four bytes of text to a token; a
+# picture of 1,290 tokens (ai.google.dev, pricing).
+SOUND_PER_BYTE = 800
+PICTURE_BYTES = 4 * 1290
 DEEPEST = 6  # a part of a call of a message; deeper is not text
 _WRITTEN = ("text", "thinking", "summary", "name", "arguments", "input", "function", "custom")
 

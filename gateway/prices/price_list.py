@@ -211,6 +211,20 @@ class Prices:
         return next(((name, self._rows[name]) for name in self._patterns if covers(name, model)), None)
 
 
+    def of_maker(self, model: str) -> tuple[str, Row] | None:
+        """The maker's own list price, and its name, of a model that a host of many makers' calls `maker/model:variant`."""
+        maker, _, name = model.partition(":")[0].partition("/")
+        for spelled in (name, name.replace(".", "-")):
+            full = f"{_MAKERS.get(maker, maker)}/{spelled}"
+            if found := self._own.get(full, full if full in self._rows else None):
+                return found, self._rows[found]
+        return None
+
+
+# As OpenRouter calls those that we call otherwise (recorded: google; openrouter.ai/models).
+_MAKERS = {"google": "gemini", "mistralai": "mistral", "x-ai": "xai"}
+
+
 def _literal_length(pattern: str) -> int:
     return len(pattern.replace("*", ""))
 

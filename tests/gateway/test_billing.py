@@ -1,5 +1,6 @@
 """From what was observed to what is billed."""
 
+import base64
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -20,6 +21,7 @@ from gateway.upstream import Timeouts
 from translators import anthropic, openai
 from translators.errors import LLMError
 from translators.exchange import Answer, Context, Endpoint, UpstreamRequest
+from translators.outcomes import Dropped
 from translators.sse import encode
 from translators.usage import Usage
 
@@ -203,3 +205,49 @@ def test_a_providers_own_figure_counts_by_the_version_of_the_price_that_is_in_fo
 
     assert billed((trusting, 0.0), (listed, 2.0)) == 500_000_000  # it begins at 1
     assert billed((listed, 0.0), (trusting, 2.0)) == 100 * 1000 + 10 * 10_000
+
+
+def test_an_estimate_is_at_the_tier_that_was_asked_for() -> None:
+    row = Row(input=Decimal(1), output=Decimal(10), when=(When(service_tier="priority", multiply=Decimal(2)),))
+    cut, tiered = streaming("word " * 100), replace(TARGET, price=price("small", row))
+    cut.target = tiered
+    plain = bill(cut, HOLD, "hung_up")
+    for tier, times in (("priority", 2), ("fast", 2), ("auto", 1), ("unheard-of", 1)):
+        cut.chat["service_tier"] = tier
+        assert bill(cut, HOLD, "hung_up").cost_nanousd == times * plain.cost_nanousd
+    cut.chat["service_tier"] = "priority"
+    cut.sent = replace(SENT, dropped=[Dropped("service_tier", "there is none")])
+    assert bill(cut, HOLD, "hung_up").cost_nanousd == plain.cost_nanousd
+
+
+def test_sound_that_was_heard_before_the_end_is_paid_for_as_sound() -> None:
+    second = base64.b64encode(bytes(48_000)).decode()  # 24,000 samples of two bytes
+    decoder = openai.Decoder(Context(), 1, "r1")
+    for audio in ({"id": "a", "transcript": ""}, *({"data": second, "transcript": "a word"},) * 60):
+        decoder.feed(encode(orjson.dumps({"choices": [{"index": 0, "delta": {"content": "", "audio": audio}}]})))
+    cut = course(accepted=True, decoder=decoder)
+    cut.chat["modalities"] = ["text", "audio"]
+    usage, estimated = observed(cut, "hung_up")
+    assert estimated and usage.output_tokens == 0
+    assert 1200 <= usage.audio_output_tokens <= 1400  # twenty a second
+
+
+def test_pictures_that_came_before_the_end_are_paid_for() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    decoder = openai.Decoder(Context(), 1, "r1")
+    decoder.feed(encode(orjson.dumps({"choices": [{"index": 0, "delta": {"content": "", "images": [picture] * 2}}]})))
+    cut = course(accepted=True, decoder=decoder)
+    assert observed(cut, "hung_up")[0].output_tokens >= 2000
+
+
+def test_what_a_host_did_not_come_to_say_it_charged_is_estimated_at_the_makers_price() -> None:
+    bounding = Row(input=Decimal(60), output=Decimal(270), trust_provider_cost=True)
+    listed = price("gpt-9", Row(input=Decimal(1), output=Decimal(10), as_of="2026-11"))
+    target = replace(TARGET, price=price("openrouter/*", bounding, estimates=listed))
+    cut = streaming("word " * 100)
+    cut.target = target
+    expected = bill(streaming("word " * 100), HOLD, "hung_up")
+    made = bill(cut, HOLD, "hung_up")
+    assert (made.cost_nanousd, made.price, made.estimated) == (expected.cost_nanousd, "gpt-9@2026-11", True)
+    said = course(accepted=True, target=target, answer=whole(Usage(100, output_tokens=10, cost_usd="0.5")).answer)
+    assert (bill(said, HOLD, "done").cost_nanousd, bill(said, HOLD, "done").price) == (500_000_000, "openrouter/*")

@@ -134,6 +134,22 @@ def test_current_models_have_a_price(provider: str, model: str) -> None:
     assert SHIPPED.find(provider, model) is not None
 
 
+@pytest.mark.parametrize(
+    ("model", "row"),
+    [
+        ("anthropic/claude-sonnet-5.5", "claude-sonnet-5-5"),
+        ("openai/gpt-5.4-mini:nitro", "gpt-5.4-mini"),
+        ("google/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("x-ai/grok-4.7", "xai/grok-4.7"),
+        ("unheard/of", None),
+        ("openrouter/auto", None),
+    ],
+)
+def test_a_host_of_many_makers_models_leads_to_their_own_prices(model: str, row: str | None) -> None:
+    found = SHIPPED.of_maker(model)
+    assert (None if found is None else found[0]) == row
+
+
 def test_a_cheaper_plain_rate_is_never_dearer_than_its_large_or_priority_one() -> None:
     for name, row in SHIPPED:
         for when in row.when:
