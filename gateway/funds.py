@@ -79,7 +79,9 @@ class Funds:
     def _weigh(self, parties: Parties) -> None:
         """Estimate the prompt's tokens where a limit counts them."""
         if parties.counts_tokens and not self._prompt_tokens:
-            self._prompt_tokens, self._known = prompt_estimate(self._course.chat, self._course.text_alone), None
+            calls = max([quote.extras.calls for quote in self._quotes])  # each of which reads the prompt
+            self._prompt_tokens = prompt_estimate(self._course.chat, self._course.text_alone) * calls
+            self._known = None
 
     async def _again(self) -> Parties:
         """Who pays, as the store has it now, and what follows from that."""

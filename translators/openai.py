@@ -398,8 +398,11 @@ class Decoder:
         choices = chunk.get("choices") or []
         failure = failure_within(chunk)
         if failure is not None:
-            self._usage_to_come = usage is None and (self.started or bool(choices))
+            counts = self.started or bool(choices)
+            self._usage_to_come = counts and usage is None
             self._fail(failure)
+            if counts and usage is not None and self._error is not None:
+                self._error.usage = self.usage
         if self._error is not None:
             return
         before_bytes = self.output_bytes

@@ -85,7 +85,7 @@ def _said(name: str, facts: Facts) -> Facts:
 
 def rows(facts: Mapping[str, Facts]) -> dict[str, Json]:
     """Every row of pricing.yaml that these facts make, by name, in its order; a rate is in USD per million tokens."""
-    made = {name: _priced(each) for name, each in {**chosen(facts), **azure(facts)}.items()}
+    made = {name: _priced(name, each) for name, each in {**chosen(facts), **azure(facts)}.items()}
     return made | dict(_openrouter(facts))
 
 
@@ -114,10 +114,10 @@ def _unknown(facts: Facts) -> Iterator[str]:
 # --- one row
 
 
-def _priced(facts: Facts) -> Json:
+def _priced(name: str, facts: Facts) -> Json:
     provider = facts["litellm_provider"]
     row: Json = {"provider": MAKERS[provider]} if provider in MAKERS else {}
-    row |= _rates(facts) | _fees(facts)
+    row |= _rates(facts) | _fees(name, facts)
     if provider == "perplexity" and facts.get("supports_web_search"):
         row["trust_provider_cost"] = True
     row["source"] = facts.get("source", "")
@@ -172,7 +172,7 @@ def _tokens(size: str) -> int:
     return int(size.removesuffix("k")) * 1000
 
 
-def _fees(facts: Facts) -> Rates:
+def _fees(name: str, facts: Facts) -> Rates:
     """USD a search or a request."""
     provider = facts["litellm_provider"]
     by_size = (facts.get("search_context_cost_per_query") or {}).values()
@@ -185,6 +185,8 @@ def _fees(facts: Facts) -> Rates:
             made = {"web_search": Decimal(0) if by_request or fee is None else fee}
             made |= {} if RATES["citation"] in facts else {"citation": Decimal(0)}
             made |= {"request": request} if request else {}
+    elif fee is not None and provider == "openai" and "-search-" in name:  # they search at each request, and say nothing
+        made = {"web_search": Decimal(0), "request": fee}  # of it in `usage` (openai 3.52, CompletionUsage)
     elif fee is not None and provider in ("gemini", *VERTEX[:2]) and "web_search_billing_unit" not in facts:
         made = {"web_search": Decimal(0), "grounded": fee}  # by the prompt, up to Gemini 2.5 (ai.google.dev, pricing)
     elif fee is not None:

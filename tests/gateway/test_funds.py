@@ -92,6 +92,17 @@ def test_what_a_failed_attempt_cost_is_billed_even_if_the_key_may_not_go_on(
 LONG = [{"role": "user", "content": "word " * 400}]
 
 
+@pytest.mark.parametrize(("choices", "status"), [(1, 502), (4, 429)])
+def test_a_limit_on_tokens_counts_the_prompt_of_each_call(
+    gateway: Running, upstream: Upstream, choices: int, status: int
+) -> None:
+    upstream.handler = lambda _: json_reply(500, {"error": {"message": "stop here"}})
+    body = {"model": "claude", "messages": LONG, "max_tokens": 16, "n": choices}  # Claude takes a call for each
+    answer = gateway.chat(gateway.new_key(tpm_limit=1000), body)
+    assert answer.status_code == status
+    assert bool(upstream.requests) == (status != 429)
+
+
 @pytest.mark.parametrize(
     ("change", "body", "status"),
     [

@@ -501,6 +501,13 @@ def test_usage_behind_an_error_is_read_however_the_bytes_are_cut(told: list[byte
         assert decoder.usage.completion_tokens == used
 
 
+def test_usage_in_the_very_frame_of_a_choice_s_error_is_the_error_s() -> None:
+    used = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
+    with pytest.raises(LLMError, match="broke") as caught:
+        openai.Decoder(Context(), 0, "r").feed(frame(piece("", "error") | {"error": {"message": "broke"}}, usage=used))
+    assert caught.value.usage is not None and caught.value.usage.completion_tokens == 9
+
+
 def test_an_error_before_any_content_is_raised_at_once() -> None:
     with pytest.raises(LLMError, match="broke"):
         openai.Decoder(Context(), 0, "r").feed(_BROKE)

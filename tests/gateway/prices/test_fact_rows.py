@@ -86,6 +86,12 @@ def test_searches_have_their_fees(provider: str, more: dict[str, Any], usage: Us
     assert nanousd(made(name, provider, **more), usage) == fee
 
 
+def test_a_model_of_openais_that_always_searches_has_its_fee_by_the_request() -> None:
+    row = made("gpt-9-search-api", "openai", search_context_cost_per_query={"search_context_size_low": 0.01})
+    assert nanousd(row, Usage(1)) == 10_000_000 + 2_000
+    assert row.web_search == 0  # asked for with `web_search_options`, which the hold counts
+
+
 def test_off_peak_hours_come_with_their_days() -> None:
     windows = [
         {"hours_utc": ["00:00-01:00", "22:00-00:00"], "weekdays": [1, 2, 3, 4, 5]},
