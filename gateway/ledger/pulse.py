@@ -14,8 +14,8 @@ from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import Beat, Store, StoreDown
 
 BEATS_AT_ONCE = 32  # holds seen to in one go, half a millisecond: what comes meanwhile has its turn
-# Of the time of a beat, in which its goes are spread out: one after the other, those of 512 streams are a third more work
-# for 30 ms than a core has that they fill to three quarters, and whoever comes then waits until it has caught up.
+# Of a beat's time, over which its goes are spread: one after the other, those of 512 streams are for 30 ms a third more
+# than a core has that the streams fill to three quarters, and whoever comes then waits until it has caught up.
 SPREAD = 0.5
 REAPED = 100  # holds settled in one step, so that others have their turn
 # between looks for holds whose lease is over, and for bills in the spool; well below rules.PAUSE_S

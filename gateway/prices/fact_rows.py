@@ -185,8 +185,9 @@ def _fees(name: str, facts: Facts) -> Rates:
             made = {"web_search": Decimal(0) if by_request or fee is None else fee}
             made |= {} if RATES["citation"] in facts else {"citation": Decimal(0)}
             made |= {"request": request} if request else {}
-    elif fee is not None and provider == "openai" and "-search-" in name:  # they search at each request, and say nothing
-        made = {"web_search": Decimal(0), "request": fee}  # of it in `usage` (openai 3.52, CompletionUsage)
+    elif fee is not None and provider == "openai" and "-search-" in name:
+        # they search at each request, and do not tell of it (openai 3.52, CompletionUsage)
+        made = {"web_search": Decimal(0), "request": fee}
     elif fee is not None and provider in ("gemini", *VERTEX[:2]) and "web_search_billing_unit" not in facts:
         made = {"web_search": Decimal(0), "grounded": fee}  # by the prompt, up to Gemini 2.5 (ai.google.dev, pricing)
     elif fee is not None:

@@ -210,9 +210,8 @@ class Prices:
             return model, row
         return next(((name, self._rows[name]) for name in self._patterns if covers(name, model)), None)
 
-
     def of_maker(self, model: str) -> tuple[str, Row] | None:
-        """The maker's own list price, and its name, of a model that a host of many makers' calls `maker/model:variant`."""
+        """The maker's own list price, by name, of a model that a host of many calls `maker/model:variant`."""
         maker, _, name = model.partition(":")[0].partition("/")
         for spelled in (name, name.replace(".", "-")):
             full = f"{_MAKERS.get(maker, maker)}/{spelled}"
