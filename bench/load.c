@@ -10,7 +10,8 @@
  * body, unchunked, is whole, has BYTES or more, and holds the text of --end. --first is how the first content is known.
  * Nothing heard on any connection for half a minute ends the run; what had not ended by then is an error.
  *
- * Prints one JSON object. One thread, one epoll.
+ * Prints one JSON object; of an open loop also when each request was meant to begin, in seconds, and after how many ms its
+ * first content came. One thread, one epoll.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,7 +53,7 @@ static int poller, clock_fd;
 static Conn *idle;
 static long begun, running, done, good, errors;
 static int64_t begin_ns, last_heard, widest_gap;
-static Samples latency, first_byte, first_content;
+static Samples latency, first_byte, first_content, meant;
 
 static void fail(const char *what) { perror(what); exit(1); }
 static int64_t now_ns(void) {
@@ -114,7 +115,10 @@ static void finish(Conn *c, const char *error) {
         good++;
         sample(&latency, now - c->meant);
         sample(&first_byte, c->first_byte - c->meant);
-        if (c->first_content) sample(&first_content, c->first_content - c->meant);
+        if (c->first_content) {
+            sample(&first_content, c->first_content - c->meant);
+            sample(&meant, c->meant - begin_ns);
+        }
     }
     c->state = IDLE, c->reused = 1;
     if (error || c->close_after) close(c->fd), c->fd = -1;
@@ -238,7 +242,10 @@ static void print_samples(const char *name, Samples *s) {
 }
 
 static void print_report(void) {
-    printf("{\"done\": %ld, \"good\": %ld, \"errors\": %ld, ", done, good, errors);
+    printf("{\"done\": %ld, \"good\": %ld, \"errors\": %ld, \"first_contents\": [", done, good, errors);
+    for (size_t i = 0; rate && i < first_content.count; i++) /* before they are sorted */
+        printf("%s[%.4f, %.4f]", i ? ", " : "", meant.ms[i] / 1000, first_content.ms[i]);
+    printf("], ");
     print_samples("latency_ms", &latency);
     print_samples("first_byte_ms", &first_byte);
     print_samples("first_content_ms", &first_content);

@@ -31,13 +31,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Run:
-    """Milliseconds at p50, p90, p99 and max."""
+    """Milliseconds at p50, p90, p99 and max. `first_contents` of an open loop: when each was to begin (s), and its ms."""
 
     done: int
     latency_ms: dict[str, float]
     first_byte_ms: dict[str, float]
     first_content_ms: dict[str, float]
     widest_gap_ms: float
+    first_contents: list[tuple[float, float]]
 
 
 def run(work: Work, port: int, folder: Path) -> Run:
@@ -70,4 +71,11 @@ def read(out: str) -> Run:
     told = json.loads(out)
     if told["errors"] or not told["good"]:
         raise Failed(f"{told['errors']} of {told['done']} answers were not good: {told['error']}")
-    return Run(told["done"], told["latency_ms"], told["first_byte_ms"], told["first_content_ms"], told["widest_gap_ms"])
+    return Run(
+        told["done"],
+        told["latency_ms"],
+        told["first_byte_ms"],
+        told["first_content_ms"],
+        told["widest_gap_ms"],
+        [(began_s, ms) for began_s, ms in told["first_contents"]],
+    )

@@ -216,7 +216,7 @@ def test_an_estimate_is_at_the_tier_that_was_asked_for() -> None:
         cut.chat["service_tier"] = tier
         assert bill(cut, HOLD, "hung_up").cost_nanousd == times * plain.cost_nanousd
     cut.chat["service_tier"] = "priority"
-    cut.sent = replace(SENT, dropped=[Dropped("service_tier", "there is none")])
+    cut.sent = replace(SENT, dropped=(Dropped("service_tier", "there is none"),))
     assert bill(cut, HOLD, "hung_up").cost_nanousd == plain.cost_nanousd
 
 
