@@ -31,7 +31,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Run:
-    """Milliseconds at p50, p90, p99 and max. `first_contents` of an open loop: when each was to begin (s), and its ms."""
+    """Milliseconds at p50, p90, p99 and max; `first_contents` of an open loop: when each was to begin (s), and ms."""
 
     done: int
     latency_ms: dict[str, float]
