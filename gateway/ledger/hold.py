@@ -70,6 +70,7 @@ class Hold:
     told: Told = ()  # which of the meters the rate headers are about
     offline: bool = False  # the store is away, and nothing is held: the bill goes through the spool
     renewed_s: float = 0.0  # time.monotonic(), as a loop has it, from which its lease runs
+    looked_s: float = 0.0  # likewise, when it was last looked at for that; 0.0: not yet
     saved_nanousd: int = 0  # at its last checkpoint
     progress: Callable[[], Bill | None] | None = None  # what it would be billed now
     lost: Callable[[], None] | None = None  # called when its lease cannot be kept

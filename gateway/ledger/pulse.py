@@ -14,9 +14,10 @@ from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import Beat, Store, StoreDown
 
 BEATS_AT_ONCE = 32  # holds seen to in one go, half a millisecond: what comes meanwhile has its turn
-# Of a beat's time, over which its goes are spread: one after the other, those of 512 streams are for 30 ms a third more
-# than a core has that the streams fill to three quarters, and whoever comes then waits until it has caught up.
-SPREAD = 0.5
+APART_S = 0.002  # between two goes while the first has no answer: all at once, they would be before whoever comes then
+# Beats between two looks at one hold, each of which has a time of its own: all at once, 512 streams are for 30 ms a
+# third more than a core has that they fill to three quarters, and whoever comes then waits until it has caught up.
+BEATS = 8
 REAPED = 100  # holds settled in one step, so that others have their turn
 # between looks for holds whose lease is over, and for bills in the spool; well below rules.PAUSE_S
 REAP_S = 1.0
@@ -30,7 +31,7 @@ _Sent = dict[asyncio.Task[Sequence[str]], tuple[Sequence[Beat], float]]  # what 
 
 
 class Pulse:
-    """Beats every `checkpoint_s` seconds from `start` to `stop`."""
+    """From `start` to `stop` looks at each hold every `checkpoint_s` seconds, first when it is as old as that."""
 
     def __init__(self, store: Store, ledger: Ledger, spool: Spool, checkpoint_s: float) -> None:
         self._store = store
@@ -43,8 +44,8 @@ class Pulse:
 
     def start(self) -> None:
         """Begin to beat."""
-        steps = ((self.beat, self._checkpoint_s), (self.reap, REAP_S), (self.unspool, REAP_S))
-        self._tasks = tuple(asyncio.ensure_future(_for_ever(step, pause_s)) for step, pause_s in steps)
+        steps = ((self.beat, self._checkpoint_s / BEATS), (self.reap, REAP_S), (self.unspool, REAP_S))
+        self._tasks = tuple(asyncio.ensure_future(_for_ever(step, every_s)) for step, every_s in steps)
 
     async def stop(self) -> None:
         """End, and have what waits in the spool taken once more if the store is there."""
@@ -58,29 +59,31 @@ class Pulse:
             log.warning("bills stay in the spool for the next start: %s", error)
 
     async def beat(self) -> None:
-        """Checkpoint and renew what is due; stop what cannot be renewed in time."""
-        lease_s = self._ledger.lease_s
-        live = dict(self._ledger.live)
-        holds = list(live.values())
+        """Checkpoint and renew what is due before the next beat; stop what cannot be renewed in time."""
+        lease_s, all_live = self._ledger.lease_s, self._ledger.live
+        due_s = self._now() - self._checkpoint_s * (1 - 1 / BEATS)
+        holds = [hold for hold in all_live.values() if (hold.looked_s or hold.renewed_s) <= due_s]
+        live = {hold.request_id: hold for hold in holds}
         sent: _Sent = {}
         try:
-            # none waits for another's answer: a store may be as slow as it is, and the holds any number
+            # none waits for long for another's answer: a store may be as slow as it is, and the holds any number
             for at in range(0, len(holds), BEATS_AT_ONCE):
-                if at:
-                    await asyncio.sleep(SPREAD * self._checkpoint_s * BEATS_AT_ONCE / len(holds))
                 sent_s = self._now()
                 beats = [beat for hold in holds[at : at + BEATS_AT_ONCE] if (beat := _beat(hold, sent_s, lease_s))]
-                if beats:
-                    sent[asyncio.create_task(self._store.renew(beats, lease_s))] = beats, sent_s
+                if not beats:
+                    await asyncio.sleep(0)
+                    continue
+                task = asyncio.create_task(self._store.renew(beats, lease_s))
+                sent[task] = beats, sent_s
+                await asyncio.wait((task,), timeout=APART_S)
             await self._answered(live, sent.copy(), self._now() + lease_s / MARGIN)
         finally:
             for task in sent:
                 task.cancel()
             await asyncio.gather(*sent, return_exceptions=True)
         late_s = self._now() - lease_s * (1 - 1 / MARGIN)
-        for hold in holds:
-            if hold.renewed_s < late_s:
-                _stop(hold)
+        for hold in [hold for hold in all_live.values() if hold.renewed_s < late_s]:
+            _stop(hold)
 
     async def _answered(self, live: Mapping[str, Hold], waiting: _Sent, until_s: float) -> None:
         """See to the answers as they come, each in a go of its own."""
@@ -154,6 +157,7 @@ async def _for_ever(step: Callable[[], Awaitable[None]], every_s: float) -> None
 
 def _beat(hold: Hold, now_s: float, lease_s: float) -> Beat | None:
     """A checkpoint where the cost has risen, a mere sign of life where a third of the lease is over."""
+    hold.looked_s = now_s
     try:
         bill = hold.progress() if hold.progress is not None else None
         if bill is not None and bill.cost_nanousd > hold.saved_nanousd:

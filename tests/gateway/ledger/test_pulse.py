@@ -17,10 +17,11 @@ pytestmark = pytest.mark.anyio
 LEASE_S = 0.8
 
 
-def beating(desk: Desk, store: Store | None = None) -> tuple[Ledger, Pulse]:
+def beating(desk: Desk, store: Store | None = None, checkpoint_s: float = 0.0) -> tuple[Ledger, Pulse]:
+    """With 0.0 each hold is due at each beat."""
     ledger = desk.ledger(0, store)
     ledger.lease_s = LEASE_S
-    return ledger, Pulse(store or desk.store, ledger, desk.spool, 0.05)
+    return ledger, Pulse(store or desk.store, ledger, desk.spool, checkpoint_s)
 
 
 def progress(held: Hold, cost: int) -> None:
@@ -46,6 +47,18 @@ async def test_a_hold_of_a_dead_worker_is_settled_at_its_last_checkpoint(desk: D
     assert (await desk.held(), await desk.spent()) == (0, 70)
     (entry,) = await desk.store.journal(0, float("inf"))
     assert (entry.bill["ending"], entry.bill["estimated"], entry.bill["cost_nanousd"]) == ("lost", True, 70)
+
+
+async def test_a_hold_is_looked_at_when_it_is_due(desk: Desk) -> None:
+    ledger, pulse = beating(desk, checkpoint_s=3600.0)
+    old, young = await desk.hold(ledger, "r1"), await desk.hold(ledger, "r2")
+    progress(old, 70)
+    progress(young, 70)
+    old.renewed_s -= 3600
+    await pulse.beat()
+    progress(old, 90)
+    await pulse.beat()
+    assert (old.saved_nanousd, young.saved_nanousd) == (70, 0)
 
 
 async def test_a_worker_that_was_only_asleep_books_the_difference_once(desk: Desk) -> None:
@@ -236,7 +249,7 @@ async def test_after_an_outage_everyone_first_renews_before_anyone_reaps(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.pulse.REAP_S", 0.05)
-    ledger, pulse = beating(desk)
+    ledger, pulse = beating(desk, checkpoint_s=0.05)
     pulse.start()
     await desk.hold(ledger, "lost")
     ledger.live.clear()  # as if its worker had died
