@@ -15,6 +15,6 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 4000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:4000/healthz', timeout=2)"]
+    CMD ["python", "-c", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 4000, timeout=2); c.request('GET', '/healthz'); assert c.getresponse().status == 200"]
 ENTRYPOINT ["headgate"]
 CMD ["serve", "--host", "0.0.0.0"]

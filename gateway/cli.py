@@ -30,15 +30,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that went away is no traceback
         return status
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for the flush at exit (docs.python.org, signal)
+        _hush()
         return PIPE_BROKE
     except LLMError as error:
         print(f"headgate: {error.message}", file=sys.stderr)
     except StoreDown as error:
         print(f"headgate: the store does not answer: {error}", file=sys.stderr)
+    except OSError as error:  # a file that may not be read, a disk that is full
+        print(f"headgate: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _hush()
     return int(args.failed)
+
+
+def _hush() -> None:
+    """What standard output still holds goes nowhere, for the flush at exit (docs.python.org, signal)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- serve, check, explain

@@ -53,13 +53,12 @@ async def admin_call(
     headers = _headers(url, admin_key) | {"content-type": "application/json"}
     try:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise LLMError("invalid_request", "what is to be sent holds half a character") from None
-    try:
         async with _client(url, _patience()) as client:
             response = await client.request(
                 method, url.rstrip("/") + path, params=query, content=content, headers=headers
             )
+    except UnicodeEncodeError:
+        raise LLMError("invalid_request", "what is to be sent holds half a character, or is not UTF-8") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise LLMError("connect", f"no answer from {url}: {error or type(error).__name__}") from error
     answer = _parsed(response.content)

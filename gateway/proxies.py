@@ -50,16 +50,16 @@ def _matches(word: str, host: str, port: int, address: ipaddress.IPv4Address | i
     """Whether a word of NO_PROXY means this host: `*`, an address, a network, a domain, `.its.subdomains`; `:port`."""
     if word == "*":
         return True
-    if "/" in word:
-        try:
-            return address is not None and address in ipaddress.ip_network(word, strict=False)
-        except ValueError:
-            return False
     name, colon, wanted = word.rpartition(":")
     if colon and wanted.isdigit() and (":" not in name or name.startswith("[")):
         if int(wanted) != port:
             return False
         word = name
+    if "/" in word:
+        try:
+            return address is not None and address in ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            return False
     word = word[1:] if word.startswith("*.") else word.strip("[]")
     if address is not None:
         return word == str(address)
@@ -74,7 +74,11 @@ def _proxy(env: Mapping[str, str], name: str) -> Proxy | None:
     name = name if _value(env, name) else "ALL_PROXY"
     if not (url := _value(env, name)):
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:  # of brackets, which are an IPv6 address's; it would repeat the password
+        why = "write [ and ] in a user or password as %5B and %5D"
+        raise LLMError("invalid_request", f"{name} is no address of a proxy: {why}") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise LLMError(
             "invalid_request", f"{name} is a {parts.scheme}:// proxy; only http:// and https:// are understood"

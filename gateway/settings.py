@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path as FilePath
+from os.path import isfile
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -136,7 +136,7 @@ class Provider(_Written):
     @field_validator("credentials")
     @classmethod
     def _is_a_file(cls, path: str) -> str:
-        if path and not FilePath(path).is_file():
+        if path and not isfile(path):  # pathlib's raises where a folder may not be searched
             raise ValueError(f"there is no file {path!r}")
         return path
 

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import orjson
 
@@ -58,10 +58,13 @@ class Lines(logging.Handler):
         self._second, self._written = 0, ""  # the date and time of a second are written out once
 
     def emit(self, record: logging.LogRecord) -> None:
-        """As logging asks for it."""
-        self.add(self.format(record), record.created)
-        if record.levelno >= logging.WARNING:
-            self.flush()
+        """As logging asks for it: whoever logs hears nothing of what goes wrong here."""
+        try:
+            self.add(self.format(record), record.created)
+            if record.levelno >= logging.WARNING:
+                self.flush()
+        except Exception:  # noqa: BLE001 - as the handlers of logging do it
+            self.handleError(record)
 
     def add(self, line: str | Bill, at_s: float) -> None:
         """Keep `line` for a moment, with its time before it; a bill is put into words when it is written."""
@@ -82,12 +85,14 @@ class Lines(logging.Handler):
         return f"{self._written},{int((at_s - second) * 1000):03d} {text}\n"
 
     def flush(self) -> None:
-        """Write what is kept; at the end of the process too, by logging.shutdown."""
+        """Write what is kept. What nobody takes (the disk is full, the reader gone) is lost, and no request with it."""
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
             if lines:
-                sys.stderr.write("".join([self._timed(at_s, line) for at_s, line in lines]))
-                sys.stderr.flush()
+                text = "".join([self._timed(at_s, line) for at_s, line in lines])
+                with suppress(OSError, ValueError):  # ValueError: it is closed
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
 
 
 LINES = Lines()

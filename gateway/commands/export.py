@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -54,19 +55,33 @@ async def _directly(store: Store, query: ExportQuery) -> AsyncIterator[Sequence[
 
 @contextmanager
 def _sink(path: str) -> Iterator[BinaryIO]:
-    if path == "-":
+    if path in ("-", "/dev/stdout"):
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    part = Path(f"{path}.part")
     try:
-        with part.open("wb") as sink:
-            yield sink
-        part.replace(path)
+        if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe is written to, not replaced
+            with open(path, "wb") as sink:
+                yield sink
+        else:
+            with _replacing(Path(os.path.realpath(path))) as sink:  # what a link leads to, not the link
+                yield sink
     except OSError as error:
         raise LLMError("invalid_request", f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
+    part = Path(f"{target}.part")
+    try:
+        with part.open("wb") as sink:
+            if target.exists():
+                shutil.copymode(target, part)
+            yield sink
+        part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, that is what is told
+            part.unlink()
 
 
 def _writer(kind: Kind, sink: BinaryIO, names: Sequence[str]) -> AbstractContextManager[Write]:

@@ -73,6 +73,7 @@ def _given(args: argparse.Namespace) -> Json:
 def _field(kind: str, option: str) -> str:
     """The admin API's name for it, which it may be itself."""
     own = {"alias": f"{kind}_alias", "team": "team_id", "time-zone": "budget_time_zone"}
+    own |= {"model": "models", "tag": "tags"}
     return own.get(option, option.replace("-", "_"))
 
 

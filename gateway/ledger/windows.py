@@ -17,6 +17,7 @@ UTC = "UTC"
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(mo|[wdhms])")
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "mo": 31 * 86_400}  # a month at its longest
+_WITH_OFFSET = re.compile(r"T\d\d[+-]\d+$")
 _BEGINNING = {"s": "%Y-%m-%dT%H:%M:%S", "m": "%Y-%m-%dT%H:%M", "h": "%Y-%m-%dT%H", "d": "%Y-%m-%d", "w": "%Y-%m-%d"}
 _LONGEST_S = 10 * 366 * 86_400
 
@@ -98,6 +99,20 @@ def _of_calendar(duration: str, number: int, unit: str, now_s: float, zone: str)
             start, end = _month(first, here), _month(first + number, here)
             start_s, end_s, beginning = _s(start), _s(end), f"{start:%Y-%m}"
     return Window(f"{duration}{'' if zone == UTC else f'@{zone}'}:{beginning}", float(start_s), float(end_s))
+
+
+def precedes(one: str, other: str) -> bool:
+    """Whether of two windows of one duration and zone, by their ids, the first is the earlier."""
+    return _in_order(one) < _in_order(other)
+
+
+def _in_order(id: str) -> str:
+    """When a window begins, as a text that is in order: the ids are, save where clocks are set back."""
+    beginning = id.partition(":")[2]
+    if _WITH_OFFSET.search(beginning) is None:
+        return beginning
+    moment = datetime.strptime(beginning, "%Y-%m-%dT%H%z")
+    return time.strftime(_BEGINNING["m"], time.gmtime(moment.timestamp()))
 
 
 def _s(moment: datetime) -> int:

@@ -80,6 +80,8 @@ def _said(name: str, facts: Facts) -> Facts:
     for field, value in facts.items():
         if _SIZED.sub("", _BATCHED.sub("", field)) in RATES.values() and not isinstance(value, Decimal | int | None):
             raise ValueError(f"{name}: {field} is no number")
+        if field in _WITHIN and not isinstance(value, dict | None):
+            raise ValueError(f"{name}: {field} is no mapping")
     return {field: value for field, value in facts.items() if value is not None}
 
 

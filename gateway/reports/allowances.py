@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.ledger.parties import cap
 from gateway.ledger.store import EVERYONE, MAX_NANOUSD, ORG, Budget, Kind, Record, Store
-from gateway.ledger.windows import Window, window
+from gateway.ledger.windows import Window, precedes, window
 
 KINDS: tuple[Kind, ...] = ("org", "team", "key", "user", "tag")
 PAGE = 250  # records read at once
@@ -98,14 +98,13 @@ class Allowances:
                 continue
             raised = budget.max_nanousd + budget.raised_nanousd
             pasts = [(raised, budget.raised_until), (budget.was_nanousd, budget.was_until)]
-            # windows of one length are in the order of their names
             held = [past for past in pasts if past[0] > nanousd and self._reaches(budget, place.window, past[1])]
             yield nanousd, *max(held, default=(nanousd, 0.0))
 
     def _reaches(self, budget: Budget, window: str, until_s: float) -> bool:
         """Whether what held until then held in this window."""
         then = self._window(budget, until_s)
-        return window < then.id or (window == then.id and until_s > then.start_s)
+        return precedes(window, then.id) or (window == then.id and until_s > then.start_s)
 
     def _window(self, budget: Budget, at_s: float) -> Window:
         asked = budget.duration, budget.time_zone, at_s

@@ -1,6 +1,7 @@
 """The application around the one hot route: unknown addresses, wrong methods, and a store that is gone."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway import http1_exchange
+from gateway import http1_exchange, telemetry
 from tests.gateway.caller import Client
 from tests.gateway.test_chat import HELLO, PRICES, ROUTES, STREAM
 from tests.redis_server import own_server
@@ -46,6 +47,19 @@ def test_a_body_whose_rest_does_not_come_is_not_waited_for(
     assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
     assert caller.ended()
     caller.hang_up()
+
+
+def test_the_last_lines_are_written_before_the_process_ends(
+    store_env: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(telemetry, "KEPT_S", 3600.0)
+    with caplog.at_level(logging.INFO, "headgate"), in_thread(None, store_env) as gateway:
+        hello = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
+        id = gateway.chat(gateway.new_key(), hello).headers["x-request-id"]
+    assert id in capsys.readouterr().err
 
 
 def test_without_its_store_only_what_nothing_bounds_is_served_and_billed_when_it_is_back(

@@ -1,5 +1,7 @@
 """The command `headgate`: bad usage, and configurations good and broken."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,37 @@ def test_what_is_no_command_is_status_2(words: list[str], capsys: pytest.Capture
         main(words)
     assert ended.value.code == 2
     assert "usage: headgate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "status"), [(["audit"], 2), (["keys", "list"], 1)])
+def test_a_file_that_may_not_be_looked_at_is_one_line(
+    words: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    for name in ("REDIS_URL", "HEADGATE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HEADGATE_DATA", "/closed/ledger.db")
+    assert main(words) == status
+    assert capsys.readouterr().err == "headgate: [Errno 13] Permission denied: '/closed/ledger.db'\n"
+
+
+def test_a_full_disk_is_one_line(data: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [str(Path(sys.executable).parent / "headgate"), "check"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"headgate: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [["usage", "--user"], ["usage", "--limit", "0", "--tag"]])
+def test_an_argument_that_is_not_utf_8_is_said_so(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADGATE_ADMIN_KEY", "sk-of-the-administrator")
+    assert main([*words, "caf\udce9", "--url", "http://127.0.0.1:9"]) == 1
+    assert "not UTF-8" in capsys.readouterr().err
 
 
 ROUTES = """\

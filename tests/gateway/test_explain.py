@@ -28,6 +28,7 @@ providers:
 routes:
   both: {{{{targets: [{{{{model: claude/m}}}}], fallback: [compatible/o]}}}}
   half: {{{{targets: [{{{{model: compatible/new}}}}], fallback: [compatible/o]}}}}
+  drawn: {{{{targets: [{{{{model: compatible/o}}}}, {{{{model: claude/m, weight: 99}}}}]}}}}
 """
 ASKED: dict[str, Any] = {"model": "both", "messages": [{"role": "user", "content": "Hi"}], "seed": 7, "max_tokens": 100}
 
@@ -149,6 +150,13 @@ def test_a_keys_own_word_decides_what_is_refused(gateway: Running) -> None:
     lenient = gateway.new_key(unsupported="report")
     (target,) = dry(gateway, lenient, model="claude/m", logit_bias={"1": 5})["targets"]
     assert [drop["feature"] for drop in target["dropped"]] == ["seed", "logit_bias"]
+
+
+def test_a_weighted_routes_targets_stand_as_they_are_written(gateway: Running) -> None:
+    key = gateway.new_key()
+    for _ in range(5):
+        told = dry(gateway, key, model="drawn")
+        assert [target["target"] for target in told["targets"]] == ["compatible/o", "claude/m"]
 
 
 @pytest.mark.parametrize("query", [{"dry_run": "0"}, {"dry_run": "False"}, {"api-version": "2024-10-21"}])

@@ -44,6 +44,8 @@ def test_all_proxy_stands_in_for_both() -> None:
         ("10.0.0.0/8", "10.9.8.7", 8000, True),
         ("10.0.0.0/8", "11.9.8.7", 8000, False),
         ("10.0.0.0/8", "api.test", 443, False),
+        ("10.0.0.0/8:8000", "10.9.8.7", 8000, True),
+        ("10.0.0.0/8:8000", "10.9.8.7", 8001, False),
         ("10.0.0.5:8000", "10.0.0.5", 8000, True),
         ("10.0.0.5:8000", "10.0.0.5", 8001, False),
         ("fd00::/8", "fd00::1", 80, True),
@@ -63,7 +65,10 @@ def test_who_is_reached_directly(direct: str, host: str, port: int, is_direct: b
     assert proxies.to(True, host, port) == (None if is_direct else HERE)
 
 
-@pytest.mark.parametrize("url", ["socks5://us:secret@proxy.test", "http://", "http://us:secret@:3128", "http://a:b:c"])
+@pytest.mark.parametrize(
+    "url",
+    ["socks5://us:secret@proxy.test", "http://", "http://us:secret@:3128", "http://a:b:c", "us:[secret@proxy.test"],
+)
 def test_a_proxy_that_cannot_be_used_is_said_so_without_its_password(url: str) -> None:
     with pytest.raises(LLMError) as caught:
         Proxies({"ALL_PROXY": url})

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 from dataclasses import replace
 from datetime import datetime
 
@@ -44,6 +45,33 @@ def test_no_line_where_the_level_is_above_it(
 def test_lines_of_logging_look_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.LINES.handle(logging.LogRecord("x", logging.ERROR, "", 0, "said %s", ("this",), None))
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR said this\n", capsys.readouterr().err)
+
+
+class Full:
+    """A standard error that takes nothing."""
+
+    def __init__(self, why: Exception) -> None:
+        self._why = why
+
+    def write(self, _: str) -> int:
+        raise self._why
+
+    def flush(self) -> None:
+        raise self._why
+
+
+@pytest.mark.parametrize("why", [OSError(28, "No space left on device"), BrokenPipeError(), ValueError("closed")])
+def test_a_log_that_cannot_be_written_hurts_nobody(
+    why: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = sys.stderr
+    monkeypatch.setattr(sys, "stderr", Full(why))
+    telemetry.LINES.handle(logging.LogRecord("x", logging.WARNING, "", 0, "lost", (), None))
+    for _ in range(telemetry.MOST_LINES):
+        telemetry.LINES.add(BILL, 0.0)
+    monkeypatch.setattr(sys, "stderr", kept)
+    telemetry.LINES.handle(logging.LogRecord("x", logging.WARNING, "", 0, "written", (), None))
+    assert [line.split(" ", 2)[2] for line in capsys.readouterr().err.splitlines()] == ["WARNING written"]
 
 
 def test_an_overrun_and_a_missing_price_are_warnings(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,31 @@ def test_what_fails_leaves_no_file(run: Run, spent: None, tmp_path: Path, capsys
     assert main(["usage", "--csv", str(tmp_path / "no" / "such" / "folder")]) == 1
     assert (tmp_path / "out").read_text() == "from yesterday"
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_link_is_followed_and_a_file_keeps_who_may_read_it(run: Run, spent: None, tmp_path: Path) -> None:
+    (target := tmp_path / "2026-11.jsonl").write_text("from yesterday")
+    target.chmod(0o640)
+    (link := tmp_path / "latest.jsonl").symlink_to(target.name)
+    assert main(["usage", "--jsonl", str(link)]) == 0
+    assert link.is_symlink() and len(target.read_text().splitlines()) == 2
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_pipe_is_written_to_and_not_replaced(run: Run, spent: None, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        assert main(["usage", "--jsonl", str(pipe)]) == 0
+        assert len(reader.communicate()[0].splitlines()) == 2
+    assert pipe.is_fifo()
+
+
+def test_why_a_file_cannot_be_written_is_told_whatever_else_goes_wrong(
+    run: Run, spent: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out.part").mkdir()  # which cannot be unlinked either
+    assert main(["usage", "--csv", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"headgate: {tmp_path / 'out'} cannot be written: Is a directory\n"
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])

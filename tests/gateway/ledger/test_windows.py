@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.ledger.windows import Duration, Window, parse_duration, parse_zone, window
+from gateway.ledger.windows import Duration, Window, parse_duration, parse_zone, precedes, window
 
 
 def _s(text: str) -> float:
@@ -174,3 +174,17 @@ def test_what_is_no_time_zone_is_refused(name: str) -> None:
 def test_a_zone_that_depends_on_the_machine_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no time zone"):
         parse_zone(name)
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(["1h", "1d", "1w", "1mo", "30d", "24h", "15m"]),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]),
+    st.integers(int(_s("2026-10-24")), int(_s("2026-11-03"))),
+    st.integers(-3 * 3600, 3 * 3600),
+)
+def test_ids_say_which_window_is_the_earlier_also_where_clocks_are_set_back(
+    duration: str, zone: str, at_s: int, later_s: int
+) -> None:
+    one, other = window(duration, at_s, zone), window(duration, at_s + later_s, zone)
+    assert precedes(one.id, other.id) == (one.start_s < other.start_s)

@@ -135,7 +135,13 @@ def test_capabilities_are_no_prices() -> None:
     assert unknown(read("m", "openai", supports_smell=True, supported_endpoints=["/v1/chat/completions"])) == {}
 
 
-@pytest.mark.parametrize("text", ["[]", '{"m": 1}', "models:", '{"m": {"input_cost_per_token_flex": "1"}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", '{"m": 1}', "models:", '{"m": {"input_cost_per_token_flex": "1"}}'),
+        '{"m": {"search_context_cost_per_query": 0.01}}',
+    ],
+)
 def test_what_is_no_collection_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         listed(text)

@@ -52,6 +52,14 @@ def test_what_held_before_holds_in_the_windows_that_it_reached(
     assert most(found, "key:k|1h:2026-11-20T15") is None
 
 
+def test_of_two_hours_of_one_name_the_one_before_clocks_are_set_back_is_the_earlier(desk: Desk) -> None:
+    until_s = datetime(2026, 10, 25, 1, 30, tzinfo=UTC).timestamp()
+    found = allowances(desk, key(duration="1h", time_zone="Europe/Berlin", was_nanousd=150, was_until=until_s))
+    hours = ("02+0200", "02+0100", "03+0100")
+    reached = [most(found, f"key:k|1h@Europe/Berlin:2026-10-25T{hour}") for hour in hours]
+    assert reached == [(100, 150), (100, 150), (100, 100)]
+
+
 def test_a_raise_that_holds_is_the_cap(desk: Desk) -> None:
     found = allowances(desk, key(raised_nanousd=50, raised_until=NOW_S + 1))
     assert most(found, "key:k|total") == (150, 150)

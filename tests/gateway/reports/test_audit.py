@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.keys import digest
 from gateway.ledger.parties import counters, names_of, scope_of
 from gateway.ledger.store import Ask, Bill, Counter, Granted, Holder, Record, Snapshot, Sum
 from gateway.payers import Payers
-from gateway.reports import retention
+from gateway.reports import retention, turns
 from gateway.reports.audit import audit
 from gateway.reports.report_forms import AuditAnswer
 from gateway.reports.spending import DAY_S
@@ -47,6 +48,22 @@ def test_a_store_that_adds_up_is_clean_and_says_how_much_it_looked_at(desk: Desk
     assert (checked["entries"], checked["holds"], checked["records"]) == (3, 1, 2)
     assert checked["counters"] == 3, "the key's total and its day, and the team's total"
     assert (checked["spent_usd"], checked["folded_usd"]) == ("0.00000006", "0")
+
+
+def test_a_quiet_store_of_many_counters_is_read_to_its_end(
+    desk: Desk, key: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_s, snapshot = 0.0, desk.store.snapshot
+
+    async def slow(*asked: Any) -> Snapshot:
+        nonlocal passed_s
+        passed_s += turns.LEASE_S * 0.6
+        return await snapshot(*asked)
+
+    monkeypatch.setattr("gateway.reports.audit.COUNTERS", 1)
+    monkeypatch.setattr(desk.store, "snapshot", slow)
+    monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: passed_s))
+    assert audited(desk).clean
 
 
 def test_an_empty_store_is_clean(desk: Desk) -> None:
