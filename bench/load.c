@@ -1,7 +1,7 @@
 /* A load that costs little beside what it measures: one request, sent again and again over kept connections.
  *
  *     load HOST PORT REQUEST [--concurrency C] [--requests N] [--rate R] [--seconds T] [--warm S]
- *                            [--first TEXT] [--end TEXT] [--least BYTES]
+ *                            [--first TEXT] [--end TEXT] [--least BYTES] [--each 1]
  *
  * REQUEST is a file with the bytes of the whole request. Without a rate the loop is closed: C requests at a time, until N
  * are done or T seconds are over (then those that run are waited for). With one it is open: R begin a second for T seconds,
@@ -10,8 +10,8 @@
  * body, unchunked, is whole, has BYTES or more, and holds the text of --end. --first is how the first content is known.
  * Nothing heard on any connection for half a minute ends the run; what had not ended by then is an error.
  *
- * Prints one JSON object; of an open loop also when each request was meant to begin, in seconds, and after how many ms its
- * first content came. One thread, one epoll.
+ * Prints one JSON object; with --each 1 also when each request was meant to begin, in seconds, and after how many ms its first
+ * content came. One thread, one epoll.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -44,7 +44,7 @@ typedef struct Conn {
 } Conn;
 
 typedef struct { double *ms; size_t count, room; } Samples;
-static double concurrency = 1, requests, rate, seconds = 1e9, warm, least;
+static double concurrency = 1, requests, rate, seconds = 1e9, warm, least, each;
 static const char *first_mark, *end_mark;
 static struct addrinfo *address;
 static char *request, why[512];
@@ -243,7 +243,7 @@ static void print_samples(const char *name, Samples *s) {
 
 static void print_report(void) {
     printf("{\"done\": %ld, \"good\": %ld, \"errors\": %ld, \"first_contents\": [", done, good, errors);
-    for (size_t i = 0; rate && i < first_content.count; i++) /* before they are sorted */
+    for (size_t i = 0; each && i < first_content.count; i++) /* before they are sorted */
         printf("%s[%.4f, %.4f]", i ? ", " : "", meant.ms[i] / 1000, first_content.ms[i]);
     printf("], ");
     print_samples("latency_ms", &latency);
@@ -257,7 +257,7 @@ static void print_report(void) {
 static void arguments(int argc, char **argv) {
     const struct { const char *name; double *number; const char **text; } options[] = {
         {"--concurrency", &concurrency, 0}, {"--requests", &requests, 0}, {"--rate", &rate, 0}, {"--seconds", &seconds, 0},
-        {"--warm", &warm, 0}, {"--least", &least, 0}, {"--first", 0, &first_mark}, {"--end", 0, &end_mark}, {NULL, 0, 0}};
+        {"--warm", &warm, 0}, {"--least", &least, 0}, {"--each", &each, 0}, {"--first", 0, &first_mark}, {"--end", 0, &end_mark}, {NULL, 0, 0}};
     for (int i = 4, o = 0; i + 1 < argc; i += 2, o = 0) {
         while (options[o].name && strcmp(options[o].name, argv[i])) o++;
         if (options[o].number) *options[o].number = atof(argv[i + 1]);

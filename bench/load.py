@@ -27,11 +27,12 @@ class Work:
     rate: float = 0
     seconds: float = 0
     warm: float = 0
+    each: int = 0  # 1: tell of each request, which is more than a pipe holds from some thousands on
 
 
 @dataclass(frozen=True)
 class Run:
-    """Milliseconds at p50, p90, p99 and max; `first_contents` of an open loop: when each was to begin (s), and ms."""
+    """Milliseconds at p50, p90, p99 and max; `first_contents` of each: when it was to begin (s), and ms."""
 
     done: int
     latency_ms: dict[str, float]
@@ -55,7 +56,7 @@ def begun(work: Work, port: int, folder: Path) -> "subprocess.Popen[str]":
     command = [str(built("load")), "127.0.0.1", str(port), str(sent), "--end", work.end, "--least", str(work.least)]
     if work.first:
         command += ["--first", work.first]
-    for name in ("concurrency", "requests", "rate", "seconds", "warm"):
+    for name in ("concurrency", "requests", "rate", "seconds", "warm", "each"):
         if value := getattr(work, name):
             command += [f"--{name}", str(value)]
     return subprocess.Popen(

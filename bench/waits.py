@@ -52,7 +52,7 @@ def first_token(stand: Stand) -> Iterator[Row]:
     lasting_s = events * PACE_MS / 1000
     rate = OPEN / lasting_s
     stand.upstream.pace(PACE_MS, events)
-    how = {"rate": rate, "warm": lasting_s, "seconds": lasting_s + seconds}
+    how = {"rate": rate, "warm": lasting_s, "seconds": lasting_s + seconds, "each": 1}
     direct = load.run(_direct(stand, streamed=True, rate=rate, seconds=1.0), stand.upstream.port, stand.folder)
     work = stand.headgate.work("openai", True, **how)
     with load.begun(work, stand.headgate.port, stand.folder) as process:
