@@ -97,12 +97,12 @@ def test_everything_that_has_caps_has_the_same_options(run: Run, made: list[str]
     for names in (options, fields):  # by either name
         changed = run(*then, *id, *(word for name in names for word in ("--clear", name)))
         assert [changed[field] for field in fields] == [value for _, value in CLEARED.values()]
+        run(*then, *id, *CAPS, *RAISE, *RATES, *SOME)
     if made[0] == "keys":
         for both in (["model", "tag"], ["models", "tags"]):
             run(*then, *id, "--model", "gpt-*", "--tag", "a")
             changed = run(*then, *id, *(word for name in both for word in ("--clear", name)))
             assert changed["models"] == changed["tags"] == []
-        run(*then, *id, *CAPS, *RAISE, *RATES, *SOME)
 
 
 ODD = "ada//1?a=b#c%2F| é\n"
