@@ -257,7 +257,8 @@ static void print_report(void) {
 static void arguments(int argc, char **argv) {
     const struct { const char *name; double *number; const char **text; } options[] = {
         {"--concurrency", &concurrency, 0}, {"--requests", &requests, 0}, {"--rate", &rate, 0}, {"--seconds", &seconds, 0},
-        {"--warm", &warm, 0}, {"--least", &least, 0}, {"--each", &each, 0}, {"--first", 0, &first_mark}, {"--end", 0, &end_mark}, {NULL, 0, 0}};
+        {"--warm", &warm, 0}, {"--least", &least, 0}, {"--each", &each, 0},
+        {"--first", 0, &first_mark}, {"--end", 0, &end_mark}, {NULL, 0, 0}};
     for (int i = 4, o = 0; i + 1 < argc; i += 2, o = 0) {
         while (options[o].name && strcmp(options[o].name, argv[i])) o++;
         if (options[o].number) *options[o].number = atof(argv[i + 1]);

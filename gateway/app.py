@@ -75,9 +75,7 @@ def create_app(config: Config, store: Store) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with AsyncExitStack() as at_the_end:  # closed in the reverse order, each whatever becomes of the others
-            at_the_end.callback(
-                telemetry.LINES.flush
-            )  # uvicorn 0.54 ends by the signal itself, and nothing comes after
+            at_the_end.callback(telemetry.LINES.flush)  # uvicorn 0.54 ends by the signal itself: nothing comes after
             await _opened(store)
             at_the_end.push_async_callback(store.close)
             gateway = await _gateway(config, store, at_the_end)

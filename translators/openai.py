@@ -390,19 +390,16 @@ class Decoder:
         if chunk is None:
             self._fail(None, "The provider sent an event that cannot be read")
             return
-        usage = usage_of(chunk)
-        if usage is not None:
-            self.usage, self._usage_to_come = latest(self.usage, usage), False
-            if self._error is not None:
-                self._error.usage = self.usage
         choices = chunk.get("choices") or []
         failure = failure_within(chunk)
         if failure is not None:
-            counts = self.started or bool(choices)
-            self._usage_to_come = counts and usage is None
+            self._usage_to_come = self.started or bool(choices)
             self._fail(failure)
-            if counts and usage is not None and self._error is not None:
-                self._error.usage = self.usage
+        usage = usage_of(chunk)
+        if usage is not None:
+            self.usage = latest(self.usage, usage)
+            if self._error is not None and self._usage_to_come:
+                self._error.usage, self._usage_to_come = self.usage, False
         if self._error is not None:
             return
         before_bytes = self.output_bytes

@@ -197,10 +197,8 @@ class Prices:
         counts as that provider's, and never as a route's.
         """
         full = f"{provider}/{model}"
-        if full in self._rows:
-            return full, self._rows[full]
-        if name := self._own.get(full):
-            return name, self._rows[name]
+        if found := self._exactly(full):
+            return found
         for name in self._patterns:
             if covers(name, full):
                 return name, self._rows[name]
@@ -214,10 +212,14 @@ class Prices:
         """The maker's own list price, by name, of a model that a host of many calls `maker/model:variant`."""
         maker, _, name = model.partition(":")[0].partition("/")
         for spelled in (name, name.replace(".", "-")):
-            full = f"{_MAKERS.get(maker, maker)}/{spelled}"
-            if found := self._own.get(full, full if full in self._rows else None):
-                return found, self._rows[found]
+            if found := self._exactly(f"{_MAKERS.get(maker, maker)}/{spelled}"):
+                return found
         return None
+
+    def _exactly(self, full: str) -> tuple[str, Row] | None:
+        """The row of `provider/model`, under that name or as the provider's own list price."""
+        name = full if full in self._rows else self._own.get(full)
+        return (name, self._rows[name]) if name else None
 
 
 # As OpenRouter calls those that we call otherwise (recorded: google; openrouter.ai/models).
