@@ -13,7 +13,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -45,6 +45,8 @@ CASES: dict[str, Callable[[Stand], Iterator[Row]]] = {
 QUICK_CASES = ["unary", "streams", "latency", "first-token", "beginnings", "embedded"]
 LONG = ("growth", "instructions")  # by name, or with --long
 ONCE = ("open-streams", *LONG)  # in the last round: it takes long, or leaves the worker another one
+SHORT = ("unary", "latency")  # seconds long: a turn behind each of the others, or so many where there is none
+TURNS = 6
 GIVEN_CASES = ["unary", "streams", "latency", "first-token", "open-streams"]
 
 
@@ -109,6 +111,14 @@ def chosen(asked: argparse.Namespace) -> list[str]:
     return [*names, *(LONG if asked.long else ())]
 
 
+def ordered(names: Sequence[str]) -> list[str]:
+    """A round's cases in their order: the short ones again and again, so that they meet the machine in many a state."""
+    short, once = [name for name in names if name in SHORT], [name for name in names if name in ONCE]
+    others = [name for name in names if name not in (*SHORT, *ONCE)]
+    turns = [*short, *(each for name in others for each in (name, *short))] if others else short * TURNS
+    return [*turns, *once]
+
+
 def measure(asked: argparse.Namespace) -> int:
     """Runs the cases on one stand, round by round, and prints each row when the last one has it."""
     if len(CORES) < 2:
@@ -127,10 +137,12 @@ def measure(asked: argparse.Namespace) -> int:
         memory: list[dict[str, float]] = []
         for left in reversed(range(scale.rounds)):
             memory.append(memory_ns())
-            for name in chosen(asked):
-                for row in _rows(name, here, ours) if not left or name not in ONCE else ():
+            cases = ordered([name for name in chosen(asked) if not left or name not in ONCE])
+            for at, name in enumerate(cases):
+                last = not left and name not in cases[at + 1 :]
+                for row in _rows(name, here, ours):
                     measured.setdefault(row.work, []).append(row)
-                    if row.failed or not left:
+                    if row.failed or last:
                         told.append(row if row.failed else joined(measured[row.work]))
                         print(line(told[-1]), flush=True)
             if left:

@@ -101,10 +101,6 @@ def _streams(stand: Stand) -> dict[str, Any]:
     return {"concurrency": 64, "requests": stand.scale.streams}
 
 
-def _pairs(stand: Stand, streamed: bool) -> int:
-    return stand.scale.stream_pairs if streamed else stand.scale.pairs
-
-
 def _compare(stand: Stand, one: tuple[Gateway, Work], other: tuple[Gateway, Work], pairs: int, **how: Any) -> Compared:
     """What either of them does for the first time is thrown away."""
     for gateway, work in (other, one):
@@ -116,7 +112,8 @@ def _compare(stand: Stand, one: tuple[Gateway, Work], other: tuple[Gateway, Work
 
 def _beside_nginx(stand: Stand, work: str, dialect: Dialect, streamed: bool, how: dict[str, Any], **row: Any) -> Row:
     ours, plain = (gateway.work(dialect, streamed, **how) for gateway in (stand.headgate, stand.nginx))
-    found = _compare(stand, (stand.headgate, ours), (stand.nginx, plain), _pairs(stand, streamed))
+    pairs = stand.scale.stream_pairs if streamed else stand.scale.pairs
+    found = _compare(stand, (stand.headgate, ours), (stand.nginx, plain), pairs)
     return _compared(work, "× nginx", found, stand.headgate.name, "nginx", **row)
 
 
@@ -156,12 +153,14 @@ def embedded(stand: Stand) -> Iterator[Row]:
     works["stream of 64 paced events, 64 at once"] = (True, _streams(stand))
     for name, (streamed, how) in works.items():
         one, other = ((each, each.work("openai", streamed, **how)) for each in (small, stand.headgate))
-        found = _compare(stand, one, other, _pairs(stand, streamed), stores=True)
+        pairs = stand.scale.stream_pairs if streamed else stand.scale.embedded_pairs
+        found = _compare(stand, one, other, pairs, stores=True)
         yield _compared(f"the embedded store: {name}", "× Redis", found, "embedded", "headgate", at_most=1.3)
 
 
 AT_LEAST = {"litellm": (80.0, 30.0), "portkey": (8.0, 4.0), "sglang": (1.0, 1.0)}  # × our CPU: whole, streamed
-RUN_S = {"litellm": 1.0}  # it gives a hundred answers in one, and each of its looks for garbage shows
+RUN_S = {"litellm": 1.0}  # it gives a hundred answers in one, and each of its looks for garbage shows; of the others:
+PEER_RUN_S = 0.3
 WARM_S = 1.0  # of whole answers that are thrown away in each round, and as much twice more at first: V8 compiles for
 # seconds, and lets go of what it had compiled, a third of what it takes, when nothing came for a while
 
@@ -176,7 +175,7 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
                 yield Row(f"beside {name}", (), "× headgate", at_least=at_least, note=note)
             return
         other = stand.other(name, lambda: STARTED[name](stand.upstream, stand.folder))
-        yield _beside_peer(stand, other, False, _whole(16, RUN_S.get(name, stand.scale.seconds)))
+        yield _beside_peer(stand, other, False, _whole(16, RUN_S.get(name, PEER_RUN_S)))
         yield _beside_peer(stand, other, True, _streams(stand))
 
     return rows

@@ -14,11 +14,13 @@ from bench.processes import allow_many_files, free_port
 
 @dataclass(frozen=True)
 class Scale:
-    """How long and how often; `pairs`, `starts` and the time to the first token are of one round."""
+    """How long and how often; all but `rounds` and `pairs` are of one round."""
 
     rounds: int  # through the rows, so that each has its share of what the machine does meanwhile
-    pairs: int  # of runs of whole answers
+    pairs: int  # of runs of whole answers each time that their turn comes: behind each other case of a round
     seconds: float  # of one of them: short, so that the machine is the same for both of a pair
+    latency_s: float  # of one of requests one at a time: a few hundred, for their p99
+    embedded_pairs: int  # of whole answers
     stream_pairs: int
     streams: int  # of a run of streams
     translated_in_step: bool  # whether translated streams are measured in step too
@@ -30,20 +32,24 @@ class Scale:
 
 FULL = Scale(
     rounds=6,
-    pairs=6,
-    seconds=0.3,
+    pairs=2,
+    seconds=0.1,
+    latency_s=0.3,
+    embedded_pairs=12,
     stream_pairs=3,
     streams=64,
     translated_in_step=True,
-    peer_s=4.0,
+    peer_s=3.0,
     starts=2,
     first_token_events=512,
     first_token_s=12.0,
 )
 QUICK = Scale(
     rounds=1,
-    pairs=6,
-    seconds=0.3,
+    pairs=4,
+    seconds=0.1,
+    latency_s=0.3,
+    embedded_pairs=12,
     stream_pairs=2,
     streams=64,
     translated_in_step=False,

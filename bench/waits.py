@@ -32,9 +32,11 @@ def added_latency(stand: Stand) -> Iterator[Row]:
     """One request at a time: through the gateway, less straight to the upstream."""
     through: dict[str, list[float]] = {"p50": [], "p99": []}
     direct: dict[str, list[float]] = {"p50": [], "p99": []}
-    how = {"concurrency": 1, "seconds": stand.scale.seconds}
+    how = {"concurrency": 1, "seconds": stand.scale.latency_s}
     ours, straight = stand.headgate.work("openai", False, **how), _direct(stand, streamed=False, **how)
-    load.run(ours, stand.headgate.port, stand.folder)
+    if ("added latency", ours) not in stand.warmed:
+        load.run(ours, stand.headgate.port, stand.folder)
+        stand.warmed.add(("added latency", ours))
     for _ in range(stand.scale.pairs):
         for work, port, found in ((straight, stand.upstream.port, direct), (ours, stand.headgate.port, through)):
             run = load.run(work, port, stand.folder)
