@@ -15,7 +15,7 @@ from gateway.commands.processes import cpu_s, rss_bytes
 
 MB = 1e6
 WAITED = "two questions to Redis and four writes, each of which wakes another core, take longer by themselves"
-QUEUED = "one beginning in a hundred waits behind others, and in five turns of the loop for up to 64 events each"
+QUEUED = "one beginning in a hundred waits behind others, and in five turns of the loop for what else there is"
 OPEN = 512  # streams at once, while new ones come
 ALL, TOO_MANY = 0.95, ", which is all there is: so many streams are too many for this machine"
 WINDOW_S = 2.0  # of which each has a p99 of its own: a hundred beginnings
