@@ -101,12 +101,16 @@ def _streams(stand: Stand) -> dict[str, Any]:
     return {"concurrency": 64, "requests": stand.scale.streams}
 
 
+def warm(stand: Stand, gateway: Gateway, work: Work) -> None:
+    """What a gateway does for the first time is thrown away."""
+    if (gateway.name, work) not in stand.warmed:
+        cost(gateway, work, stand.folder)
+        stand.warmed.add((gateway.name, work))
+
+
 def _compare(stand: Stand, one: tuple[Gateway, Work], other: tuple[Gateway, Work], pairs: int, **how: Any) -> Compared:
-    """What either of them does for the first time is thrown away."""
-    for gateway, work in (other, one):
-        if (gateway.name, work) not in stand.warmed:
-            cost(gateway, work, stand.folder)
-            stand.warmed.add((gateway.name, work))
+    for each in (other, one):
+        warm(stand, *each)
     return compared(one, other, pairs, stand.folder, **how)
 
 
@@ -159,8 +163,7 @@ def embedded(stand: Stand) -> Iterator[Row]:
 
 
 AT_LEAST = {"litellm": (80.0, 30.0), "portkey": (8.0, 4.0), "sglang": (1.0, 1.0)}  # × our CPU: whole, streamed
-RUN_S = {"litellm": 1.0}  # it gives a hundred answers in one, and each of its looks for garbage shows; of the others:
-PEER_RUN_S = 0.3
+RUN_S = {"litellm": 1.0, "portkey": 0.3, "sglang": 0.3}  # LiteLLM gives 100 answers in one; its garbage collector shows
 WARM_S = 1.0  # of whole answers that are thrown away in each round, and as much twice more at first: V8 compiles for
 # seconds, and lets go of what it had compiled, a third of what it takes, when nothing came for a while
 
@@ -175,7 +178,7 @@ def peer(name: str) -> Callable[[Stand], Iterator[Row]]:
                 yield Row(f"beside {name}", (), "× headgate", at_least=at_least, note=note)
             return
         other = stand.other(name, lambda: STARTED[name](stand.upstream, stand.folder))
-        yield _beside_peer(stand, other, False, _whole(16, RUN_S.get(name, PEER_RUN_S)))
+        yield _beside_peer(stand, other, False, _whole(16, RUN_S[name]))
         yield _beside_peer(stand, other, True, _streams(stand))
 
     return rows

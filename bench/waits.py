@@ -9,7 +9,7 @@ from bench.answers import EVENTS
 from bench.gateways import PACE_MS, Gateway, Headgate, headgate, headgate_as
 from bench.load import Work
 from bench.processes import WORKER_CORE, running
-from bench.rows import Row, quiet
+from bench.rows import Row, quiet, warm
 from bench.stand import Stand
 from gateway.commands.processes import cpu_s, rss_bytes
 
@@ -34,9 +34,7 @@ def added_latency(stand: Stand) -> Iterator[Row]:
     direct: dict[str, list[float]] = {"p50": [], "p99": []}
     how = {"concurrency": 1, "seconds": stand.scale.latency_s}
     ours, straight = stand.headgate.work("openai", False, **how), _direct(stand, streamed=False, **how)
-    if ("added latency", ours) not in stand.warmed:
-        load.run(ours, stand.headgate.port, stand.folder)
-        stand.warmed.add(("added latency", ours))
+    warm(stand, stand.headgate, ours)
     for _ in range(stand.scale.pairs):
         for work, port, found in ((straight, stand.upstream.port, direct), (ours, stand.headgate.port, through)):
             run = load.run(work, port, stand.folder)
