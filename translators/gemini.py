@@ -13,8 +13,6 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from translators import plain
 from translators.errors import LLMError
 from translators.exchange import ENDPOINTS, Context, Endpoint, Json, Media, UpstreamRequest
@@ -30,6 +28,7 @@ from translators.gemini_tools import (
     wire_names,
 )
 from translators.gemini_turns import fetched_urls, turns
+from translators.json_values import encoded
 from translators.outcomes import Dropped, Outcome, Table, judge
 
 __all__ = ["OUTCOMES", "Decoder", "content_body", "error", "media_urls", "request", "response"]
@@ -151,9 +150,9 @@ def request(
     whole_url, stream_url, headers, contexts = _way(endpoint)
     url = stream_url if chat.get("stream") else whole_url
     if not remembered and (short := _plain_body(chat, endpoint)) is not None:
-        return UpstreamRequest(url, headers, orjson.dumps(short), contexts[plain.wants_usage(chat)])
+        return UpstreamRequest(url, headers, encoded(short), contexts[plain.wants_usage(chat)])
     body, context, dropped = content_body(chat, endpoint, media, remembered)
-    return UpstreamRequest(url, headers, orjson.dumps(body), context, dropped)
+    return UpstreamRequest(url, headers, encoded(body), context, dropped)
 
 
 @lru_cache(maxsize=ENDPOINTS)

@@ -10,6 +10,7 @@ from translators.errors import LLMError
 
 Json = dict[str, Any]
 
+LONG_BYTES = 16 * 1024  # of JSON that was written; from there on a copy costs more than the room behind it
 _LONG = re.compile(rb"[0-9]\d{18}")  # 18 digits fit into 64 bits; a repeat in front would be searched for slowly
 
 
@@ -108,6 +109,15 @@ def told(value: Any) -> bytes:
 def encoded(body: Json) -> bytes:
     """A request's body as JSON bytes. Raises LLMError("invalid_request") when it is nested too deep to be written."""
     try:
-        return orjson.dumps(body)
+        return trimmed(orjson.dumps(body))
     except orjson.JSONEncodeError:
         raise LLMError("invalid_request", "The request is nested deeper than 254 levels") from None
+
+
+def trimmed(written: bytes) -> bytes:
+    """What orjson wrote, for whoever keeps it for a while: without the rest of its buffer, 8 kB and more behind 1 kB.
+
+    It sets the size before it asks for less room, and is given none back (orjson 3.13; home-assistant/core, pull
+    request 181245). Of a long text the rest is pages that nobody touched.
+    """
+    return b"".join((written, b"")) if len(written) < LONG_BYTES else written

@@ -17,7 +17,7 @@ from translators import plain, sse
 from translators.completion import written_bytes
 from translators.errors import LLMError, cut_off
 from translators.exchange import ENDPOINTS, NONE, Answer, Context, Endpoint, Json, Media, UpstreamRequest
-from translators.json_values import piece_of, told, whole_characters
+from translators.json_values import encoded, piece_of, told, whole_characters
 from translators.openai_error import error, failure, failure_within, told_in
 from translators.openai_usage import latest, usage_of
 from translators.outcomes import Dropped, Outcome, Table, asks_for_nothing
@@ -59,7 +59,7 @@ def request(
     url, headers, contexts = _way(endpoint)
     options = chat.get("stream_options")
     asked = options is not None and options.get("include_usage") is True
-    return UpstreamRequest(url, headers, orjson.dumps(body), contexts[asked], dropped)
+    return UpstreamRequest(url, headers, encoded(body), contexts[asked], dropped)
 
 
 @lru_cache(maxsize=ENDPOINTS)

@@ -21,7 +21,7 @@ from translators.exchange import Endpoint, Json, Media, UpstreamRequest
 from translators.gemini import Decoder, error, media_urls, response
 from translators.gemini_error import error_object
 from translators.gemini_tools import VERTEX_TOOLS
-from translators.json_values import piece_of
+from translators.json_values import encoded, piece_of
 from translators.outcomes import Dropped, Outcome, Table
 
 __all__ = ["OUTCOMES", "Decoder", "error", "media_urls", "request", "response"]
@@ -63,7 +63,7 @@ def request(
     method = "streamGenerateContent?alt=sse" if chat.get("stream") else "generateContent"
     url = f"{publisher_url(endpoint, endpoint.api_version or API_VERSION, 'google')}/models/{quote(model, safe='')}"
     whole = tuple(dict.fromkeys(report))
-    return UpstreamRequest(f"{url}:{method}", headers_of(endpoint), orjson.dumps(body), context, whole)
+    return UpstreamRequest(f"{url}:{method}", headers_of(endpoint), encoded(body), context, whole)
 
 
 def publisher_url(endpoint: Endpoint, api_version: str, publisher: str) -> str:

@@ -1,6 +1,7 @@
 """JSON of any kind, read without a surprise."""
 
 import json
+import tracemalloc
 
 import orjson
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from translators.errors import LLMError
-from translators.json_values import Json, answer_of, encoded, event_of, object_of, objects_of, parsed, piece_of
+from translators.json_values import Json, answer_of, encoded, event_of, object_of, objects_of, parsed, piece_of, trimmed
 
 
 def test_members_of_another_type_are_nothing() -> None:
@@ -78,3 +79,22 @@ def test_what_is_too_deep_to_be_written_is_the_callers() -> None:
     with pytest.raises(LLMError, match="254 levels") as caught:
         encoded(deep)
     assert caught.value.kind == "invalid_request"
+
+
+@pytest.mark.parametrize("size", [1, 500, 1000, 5000, 15_000])
+def test_a_request_that_waits_for_its_answer_holds_no_room_behind_its_body(size: int) -> None:
+    body: Json = {"messages": [{"role": "user", "content": "x" * size}]}
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [encoded(body) for _ in range(100)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept[0] == orjson.dumps(body)
+    assert (after - before) / 100 < len(kept[0]) + 100
+
+
+def test_a_long_text_is_not_copied() -> None:
+    written = b"x" * 100_000
+    assert trimmed(written) is written
