@@ -40,9 +40,9 @@ FULL = Scale(
     streams=64,
     translated_in_step=True,
     peer_s=3.0,
-    starts=2,
+    starts=4,
     first_token_events=512,
-    first_token_s=12.0,
+    first_token_s=24.0,
 )
 QUICK = Scale(
     rounds=1,
