@@ -10,7 +10,7 @@ from translators.errors import LLMError
 
 Json = dict[str, Any]
 
-LONG_BYTES = 16 * 1024  # of JSON that was written; from there on a copy costs more than the room behind it
+_TRIMMED_BYTES = 16 * 1024  # of JSON; from there on a copy costs more than the room behind it
 _LONG = re.compile(rb"[0-9]\d{18}")  # 18 digits fit into 64 bits; a repeat in front would be searched for slowly
 
 
@@ -120,4 +120,4 @@ def trimmed(written: bytes) -> bytes:
     It sets the size before it asks for less room, and is given none back (orjson 3.13; home-assistant/core, pull
     request 181245). Of a long text the rest is pages that nobody touched.
     """
-    return b"".join((written, b"")) if len(written) < LONG_BYTES else written
+    return b"".join((written, b"")) if len(written) < _TRIMMED_BYTES else written

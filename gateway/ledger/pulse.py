@@ -12,7 +12,6 @@ from gateway.ledger.hold import Hold, Ledger
 from gateway.ledger.journal import line
 from gateway.ledger.spool import Spool, SpoolFailed
 from gateway.ledger.store import Beat, Store, StoreDown
-from translators.json_values import trimmed
 
 BEATS_AT_ONCE = 32  # holds seen to in one go, half a millisecond: what comes meanwhile has its turn
 APART_S = 0.002  # between two goes while the first has no answer: all at once, they would be before whoever comes then
@@ -162,7 +161,7 @@ def _beat(hold: Hold, now_s: float, lease_s: float) -> Beat | None:
     try:
         bill = hold.progress() if hold.progress is not None else None
         if bill is not None and bill.cost_nanousd > hold.saved_nanousd:
-            return Beat(hold.request_id, bill.cost_nanousd, trimmed(line(bill)))
+            return Beat(hold.request_id, bill.cost_nanousd, line(bill))
     except Exception:  # one request that cannot be priced must not keep the others from being renewed
         log.exception("request %s has no checkpoint", hold.request_id)
         hold.progress = None

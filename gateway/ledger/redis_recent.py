@@ -12,6 +12,7 @@ from gateway.ledger import redis_calls as calls
 from gateway.ledger.redis_calls import Known
 from gateway.ledger.redis_scripts import Call, Keys
 from gateway.ledger.store import Ask, Beat, Bill
+from translators.json_values import trimmed
 
 TOLD_AGAIN_S = 60.0
 KNOWN_S = 86_400.0  # no settle is told after so long: seven days on, the store would take it for another
@@ -40,7 +41,7 @@ class Recent:
     def renewed(self, beats: Sequence[Beat], gone: Sequence[str]) -> None:
         for beat in beats:
             if beat.line and (known := self._live.get(beat.request_id)):
-                self._live[beat.request_id] = known._replace(cost_nanousd=beat.cost_nanousd, line=beat.line)
+                self._live[beat.request_id] = known._replace(cost_nanousd=beat.cost_nanousd, line=trimmed(beat.line))
         for id in gone:
             self._live.pop(id, None)
 

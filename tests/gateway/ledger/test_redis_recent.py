@@ -1,8 +1,10 @@
 """What a worker remembers for a server that may forget it."""
 
+import tracemalloc
+
 import pytest
 
-from gateway.ledger import redis_calls, redis_recent, redis_scripts
+from gateway.ledger import journal, redis_calls, redis_recent, redis_scripts
 from gateway.ledger.redis_calls import Known
 from gateway.ledger.redis_recent import Recent
 from gateway.ledger.store import Beat
@@ -61,3 +63,18 @@ def test_the_bills_of_the_minute_before_the_last_one_are_told_and_not_without_en
     assert told(recent) == [("settle", "late")]
     now[0] += redis_recent.KNOWN_S + 1
     assert told(recent) == []
+
+
+def test_a_checkpoint_is_kept_without_the_room_in_which_it_was_written() -> None:
+    recent, asks = Recent(ROOT), [ask(str(n), cap(None)) for n in range(100)]
+    for asked in asks:
+        recent.held(asked, 100, 0, b"")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for asked in asks:
+            recent.renewed([Beat(asked.request_id, 1, journal.line(bill(asked.request_id, 1, cap(None))))], [])
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / 100 < len(journal.line(bill("99", 1, cap(None)))) + 400  # and its tuple
