@@ -371,7 +371,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         headers = decoded(self.head)
-        delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")
+        delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         if self._head_done and not delimited and exc is None:
             self._completed()  # a body that ends with the connection (RFC 9112, section 6.3)
         self._place.lost(self)

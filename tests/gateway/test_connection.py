@@ -119,7 +119,7 @@ def answers(draw: st.DrawFn, framings: Sequence[str] = ("length", "chunked", "cl
     if framing == "length":
         lines.append(b"Content-Length: %d" % len(sent))
     elif framing == "chunked":
-        lines.append(b"Transfer-Encoding: chunked")
+        lines.append(b"Transfer-Encoding: " + draw(st.sampled_from((b"chunked", b"Chunked"))))
         sent = _chunked(sent, draw(st.lists(st.integers(1, 60), max_size=6)), draw(st.booleans()))
     head = b"".join(b"HTTP/1.1 %b\r\n\r\n" % each for each in early) + b"\r\n".join([*lines, b"", b""])
     return Answer(head + sent, body, len(head), framing == "close", coding != "identity", kept)
