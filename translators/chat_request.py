@@ -18,6 +18,7 @@ Json = dict[str, Any]
 
 MAX_CHOICES = 128  # OpenAI's own bound on n
 MAX_TOKENS = 10_000_000  # in one answer: more than any model writes
+MAX_MODEL = 512  # characters of a model's name, which is remembered and told; ARNs are the longest, at some 250
 
 
 def parse(body: bytes) -> Json:
@@ -31,6 +32,8 @@ def parse(body: bytes) -> Json:
     model = chat.get("model")
     if not isinstance(model, str) or not model:
         _wrong("model", "a model's name is required", "missing_required_parameter" if "model" not in chat else None)
+    if len(model) > MAX_MODEL:
+        _wrong("model", f"a model's name has at most {MAX_MODEL} characters")
     for name, value in chat.items():
         if name in _CHECKS and value is not None:
             _CHECKS[name](name, value)
@@ -208,7 +211,7 @@ def _is_plain(messages: Any) -> bool:
     """Whether `messages` are nothing but text of the user and instructions, as most are: there is nothing to check."""
     try:
         for message in messages:
-            if type(message["content"]) is not str or message["role"] not in _SPEAKERS:
+            if type(message["content"]) is not str or message["role"] not in _SPEAKERS or "tool_calls" in message:
                 return False
     except (KeyError, TypeError):
         return False
@@ -231,11 +234,14 @@ def _messages(messages: object) -> None:
         if not isinstance(role, str) or role not in ROLES:
             _wrong(f"{path}.role", f"must be one of {', '.join(sorted(ROLES))}")
         _content(message.get("content"), f"{path}.content", optional=role in ("assistant", "function"))
+        calls = message.get("tool_calls")
         if role == "assistant":
-            calls = message.get("tool_calls")
             if calls is not None:
                 open_calls |= _calls(calls, f"{path}.tool_calls")
-        elif role == "tool":
+            continue
+        if calls is not None:
+            _list_of_objects(f"{path}.tool_calls", calls)
+        if role == "tool":
             call = message.get("tool_call_id")
             if not isinstance(call, str):
                 _wrong(f"{path}.tool_call_id", "is required", "missing_required_parameter")

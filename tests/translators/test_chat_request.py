@@ -51,6 +51,10 @@ def test_malformed_json(body: bytes) -> None:
     [
         ({"model": None}, "model"),
         ({"model": ""}, "model"),
+        ({"model": "m" * 513}, "model"),
+        ({"messages": [{**USER, "tool_calls": 5}]}, "messages[0].tool_calls"),
+        ({"messages": [{**USER, "tool_calls": ["x"]}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "function", "name": "f", "tool_calls": {}}]}, "messages[0].tool_calls"),
         ({"messages": None}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": "Hi"}, "messages"),
