@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeGuard
 
-from translators import answer_form, anthropic_messages, effort, plain, reasoning, tools
+from translators import answer_form, anthropic_messages, cache_marks, effort, plain, reasoning, tools
 from translators.anthropic_answer import Decoder, error, response
 from translators.errors import LLMError
 from translators.exchange import ENDPOINTS, NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
 from translators.json_values import encoded, object_of
-from translators.outcomes import Dropped, Outcome, Table, judge, without_lost
+from translators.outcomes import Dropped, Outcome, Table, judge, unknown, without_lost
 
 __all__ = ["OUTCOMES", "Decoder", "betas", "error", "media_urls", "messages_body", "request", "response"]
 
@@ -200,6 +200,7 @@ def messages_body(
     facts = endpoint.facts
     report = list(judge(chat, table, facts, endpoint.unsupported))
     asked, without = without_lost(chat, report)
+    asked = cache_marks.in_anthropics_words(asked, report)
     body: Json = {"model": endpoint.model, "max_tokens": _max_tokens(asked, facts, report)}
     if asked.get("stream"):
         body["stream"] = True
@@ -280,16 +281,29 @@ def _tools(asked: Json, facts: ModelFacts, without: frozenset[str], report: list
     for at, tool in enumerate(asked.get("tools") or ()):
         if f"tool:{tool['type']}" in without:
             continue
+        path, said = f"tools[{at}]", tool.get(tool["type"])
         if tool["type"] == "function":
-            made.append(anthropic_messages.marked(_function(tool["function"], f"tools[{at}]", facts, report), tool))
+            made.append(_with_fields(_function(said, path, facts, report), tool, said, path, report))
         elif tool["type"] == "custom":
-            made.append(anthropic_messages.marked(_custom(tool["custom"], f"tools[{at}]", report), tool))
+            made.append(_with_fields(_custom(said, path, report), tool, said, path, report))
         else:
             made.append(tool)
-    made += [_function(function, path, facts, report) for function, path in tools.functions(asked)]
+    for function, path in tools.functions(asked):
+        made.append(_with_fields(_function(function, path, facts, report), {}, function, path, report))
     if (options := asked.get("web_search_options")) is not None:
         made.append(_web_search(options, report))
     return made
+
+
+_FIELDS = ("allowed_callers", "cache_control", "defer_loading", "eager_input_streaming", "input_examples")
+
+
+def _with_fields(made: Json, tool: Json, said: Json, path: str, report: list[Dropped]) -> Json:
+    """`made` with what else Anthropic knows of a tool (types/tool_param.py); the client says it at either level."""
+    why = "Anthropic's tools have no such field"
+    report += unknown(tool, ("type", str(tool.get("type")), *_FIELDS), path, why)
+    report += unknown(said, (*tools.FIELDS, *_FIELDS), f"{path}.{tool['type']}" if tool else path, why)
+    return made | {name: each[name] for each in (said, tool) for name in _FIELDS if each.get(name) is not None}
 
 
 def _function(function: Json, path: str, facts: ModelFacts, report: list[Dropped]) -> Json:
@@ -302,7 +316,7 @@ def _function(function: Json, path: str, facts: ModelFacts, report: list[Dropped
     made["input_schema"] = schema
     if strict:
         made["strict"] = True
-    return anthropic_messages.marked(made, function)
+    return made
 
 
 def _custom(custom: Json, path: str, report: list[Dropped]) -> Json:
@@ -435,7 +449,4 @@ def _account(asked: Json, report: list[Dropped]) -> Json:
             made["service_tier"] = _TIERS[tier]
         else:
             report.append(Dropped("service_tier", f"Anthropic has no {tier} tier"))
-    options = asked.get("prompt_cache_options")
-    if options and options.get("mode") != "explicit" and "cache_control" not in made:
-        made["cache_control"] = anthropic_messages.cache_control(options)
     return made

@@ -16,7 +16,7 @@ from typing import Any
 from translators import media, turns
 from translators.errors import LLMError
 from translators.exchange import ModelFacts
-from translators.outcomes import Dropped
+from translators.outcomes import Dropped, unknown
 from translators.reasoning import Blocks, put_back
 from translators.tools import called, wire_name
 
@@ -25,6 +25,7 @@ Json = dict[str, Any]
 REMEMBERED = "anthropic"  # the key of what this dialect remembers: another's signatures are of no use here
 THINKING = frozenset({"thinking", "redacted_thinking"})
 
+_FIELDS = ("cache_control", "citations", "context")  # the latter two of a document (types/document_block_param.py)
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # types/base64_image_source_param.py
 _TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "application/javascript"})
 
@@ -99,14 +100,21 @@ class _Writer:
         kind = part["type"]
         if f"part:{kind}" in self.without:
             return None
+        made: Json | None = None
         if kind == "text" or kind == "refusal":
             text = part.get(kind)
-            return marked({"type": "text", "text": text}, part) if isinstance(text, str) and text.strip() else None
-        if kind == "image_url":
+            made = {"type": "text", "text": text} if isinstance(text, str) and text.strip() else None
+        elif kind == "image_url":
             if part["image_url"].get("detail") not in (None, "auto"):
                 self.report.append(Dropped("image_url.detail", "Anthropic scales images by itself"))
-            return marked(_image(part["image_url"]["url"], path), part)
-        return marked(_document(part["file"], path, self.facts), part) if kind == "file" else None
+            made = _image(part["image_url"]["url"], path)
+        elif kind == "file":
+            made = _document(part["file"], path, self.facts)
+        if made is None:
+            return None
+        fields = _FIELDS if made["type"] == "document" else _FIELDS[:1]
+        self.report += unknown(part, ("type", kind, *fields), f"part:{kind}", "Anthropic's blocks have no such field")
+        return made | {name: part[name] for name in fields if isinstance(part.get(name), dict | str)}
 
     def results(self, message: Json, at: int) -> list[Json]:
         made: Json = {"type": "tool_result", "tool_use_id": wire_name(self._calls.answered(message, at))}
@@ -128,23 +136,6 @@ class _Writer:
         if made and message.get("cache_control"):
             made[-1] = {**made[-1], "cache_control": message["cache_control"]}
         return made
-
-
-def marked(block: Json, source: Json) -> Json:
-    """`block` with the cache breakpoint that the client set on `source`, in Anthropic's words or in OpenAI's.
-
-    Anthropic keeps an entry 5 minutes or 1 hour; OpenAI's stated `ttl` (30m or 12h) is a least lifetime, hence 1 hour.
-    """
-    if isinstance(control := source.get("cache_control"), dict):
-        return {**block, "cache_control": control}
-    if isinstance(breakpoint_ := source.get("prompt_cache_breakpoint"), dict):
-        return {**block, "cache_control": cache_control(breakpoint_)}
-    return block
-
-
-def cache_control(asked: Json) -> Json:
-    """OpenAI's cache breakpoint or cache options, in Anthropic's words."""
-    return {"type": "ephemeral", "ttl": "1h"} if asked.get("ttl") else {"type": "ephemeral"}
 
 
 def _image(url: str, path: str) -> Json:
@@ -169,19 +160,25 @@ def _document(file: Json, path: str, facts: ModelFacts) -> Json:
     else:  # OpenAI's reference says base64, and its guide a data URI
         raw = media.base64_bytes(data, f"{path}.file.file_data")
         mime, encoded = ("application/pdf" if raw.startswith(b"%PDF") else "text/plain"), data
-    if media.image_mime(raw) in _IMAGES:
-        return _image(f"data:{mime};base64,{encoded}", path)
+    made = inline(mime, encoded, raw, path, facts)
+    return _titled(made, file) if made["type"] == "document" else made
+
+
+def inline(mime: str, encoded: str, raw: bytes, path: str, facts: ModelFacts) -> Json:
+    """The block of a file whose bytes are here: an image, a PDF or text. Raises LLMError("invalid_request")."""
+    if (picture := media.image_mime(raw)) in _IMAGES:
+        return {"type": "image", "source": {"type": "base64", "media_type": picture, "data": encoded}}
     if mime == "application/pdf":
         if not facts.pdf:
             raise LLMError("invalid_request", f"`{path}`: this model does not read PDFs", param=path)
-        return _titled({"type": "document", "source": {"type": "base64", "media_type": mime, "data": encoded}}, file)
+        return {"type": "document", "source": {"type": "base64", "media_type": mime, "data": encoded}}
     if not mime.startswith("text/") and mime not in _TEXTS:
         raise LLMError("invalid_request", f"`{path}`: Anthropic does not take files of type {mime}", param=path)
     try:
         text = raw.decode()
     except UnicodeDecodeError:
         raise LLMError("invalid_request", f"`{path}`: the file is not UTF-8 text", param=path) from None
-    return _titled({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}, file)
+    return {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}
 
 
 def _titled(block: Json, file: Json) -> Json:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import orjson
 
-from translators import answer_form, bedrock_media, bedrock_tools, bedrock_turns, effort, reasoning, tools
+from translators import answer_form, bedrock_media, bedrock_tools, bedrock_turns, cache_marks, effort, reasoning, tools
 from translators.bedrock_answer import Decoder, error, response
 from translators.errors import LLMError
 from translators.exchange import NONE, Context, Endpoint, Media, ModelFacts, UpstreamRequest
@@ -129,6 +129,7 @@ def _body(
     facts = endpoint.facts
     report = list(judge(chat, OUTCOMES, facts, endpoint.unsupported))
     asked, without = without_lost(chat, report)
+    asked = cache_marks.in_anthropics_words(asked, report)
     output, json_schema = _output_format(asked, facts, report)
     tooling = bedrock_tools.tooling(asked, endpoint, json_schema, without, report)
     limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
@@ -137,7 +138,8 @@ def _body(
     thinking, system, turns = _conversation(asked, facts, (media, without), remembered, thinking, report)
     if asked.get("response_format", {}).get("type") == "json_object":
         system = [*system, {"text": answer_form.JSON_OBJECT}]
-    turns[-1]["content"] += _last_point(asked)
+    if "cachePoint" not in turns[-1]["content"][-1]:  # two behind each other are refused
+        turns[-1]["content"] += bedrock_turns.cache_point(asked)
     inference = _inference(asked, facts, limit, thinking, report)
     if level and facts.own_words not in ("nova", "openai"):
         output["effort"] = level
@@ -179,16 +181,6 @@ def _conversation(
         )
 
     return reasoning.fitted(thinking, asked, facts, turns_with, _may_think, report)
-
-
-def _last_point(asked: Json) -> list[Json]:
-    """The cachePoint behind the last message, where the client wants caching as such."""
-    if "cache_control" in asked:
-        return bedrock_turns.cache_point({"cache_control": asked["cache_control"]})
-    options = asked.get("prompt_cache_options")
-    if not options or options.get("mode") == "explicit":
-        return []
-    return bedrock_turns.cache_point({"prompt_cache_breakpoint": options})
 
 
 # The answer's form.

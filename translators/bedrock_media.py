@@ -14,10 +14,11 @@ from typing import Any
 from translators import media as media_types
 from translators.errors import LLMError
 from translators.exchange import Media
-from translators.outcomes import Dropped
+from translators.outcomes import Dropped, unknown
 
 Json = dict[str, Any]
 
+_FIELDS = ("cache_control", "citations", "context")  # the latter two of a DocumentBlock
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 _DOCUMENTS = {
     "application/pdf": "pdf",
@@ -64,8 +65,15 @@ class Desk:
         kind = part["type"]
         if f"part:{kind}" in self.without:
             return None
-        match kind:
-            case "text" | "refusal":
+        made = self._block(part, path, report)
+        if made is not None:
+            fields = _FIELDS if "document" in made else _FIELDS[:1]
+            report += unknown(part, ("type", kind, *fields), f"part:{kind}", "Converse's blocks have no such field")
+        return made
+
+    def _block(self, part: Json, path: str, report: list[Dropped]) -> Json | None:
+        match part["type"]:
+            case "text" | "refusal" as kind:
                 text = part.get(kind)
                 return {"text": text} if isinstance(text, str) and text.strip() else None
             case "image_url":
@@ -76,6 +84,8 @@ class Desk:
                 made = self._file(part["file"], path)
                 if "document" in made and isinstance(asked := part.get("citations"), dict):
                     made["document"]["citations"] = {"enabled": asked.get("enabled") is True}
+                if "document" in made and isinstance(told := part.get("context"), str) and told:
+                    made["document"]["context"] = told
                 return made
             case "video_url":
                 return self._video(_url(part, "video_url", path), f"{path}.video_url.url")

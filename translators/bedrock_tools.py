@@ -11,10 +11,12 @@ from translators import answer_form, tools
 from translators.bedrock_turns import cache_point
 from translators.errors import LLMError
 from translators.exchange import Endpoint, ModelFacts
-from translators.outcomes import Dropped
+from translators.outcomes import Dropped, unknown
 from translators.tools import wire_name
 
 Json = dict[str, Any]
+
+_NO_FIELD = "Converse's tools have no such field"
 
 
 @dataclass(slots=True)
@@ -86,11 +88,23 @@ def _tools(asked: Json, facts: ModelFacts, without: frozenset[str], report: list
             function = tool["function"]
             made.append(_function(function, f"tools[{at}]", facts, report))
             made += cache_point(tool) or cache_point(function)
+            _report(tool, f"tools[{at}]", report)
         elif tool["type"] == "custom":
             made += [_custom(tool["custom"], f"tools[{at}]", report), *cache_point(tool)]
+            _report(tool, f"tools[{at}]", report)
         elif isinstance(system_tool := tool.get("systemTool"), dict):
             made.append({"systemTool": system_tool})
-    return [*made, *(_function(function, path, facts, report) for function, path in tools.functions(asked))]
+    for function, path in tools.functions(asked):
+        made.append(_function(function, path, facts, report))
+        report += unknown(function, tools.FIELDS, path, _NO_FIELD)
+    return made
+
+
+def _report(tool: Json, path: str, report: list[Dropped]) -> None:
+    """What else the client says of a tool, and ToolSpecification has no word for."""
+    kind = tool["type"]
+    report += unknown(tool, ("type", kind, "cache_control"), path, _NO_FIELD)
+    report += unknown(tool[kind], (*tools.FIELDS, "cache_control"), f"{path}.{kind}", _NO_FIELD)
 
 
 def _spec(name: str, schema: Json, description: object = None, *, strict: bool = False) -> Json:

@@ -27,16 +27,11 @@ REMEMBERED = "bedrock"  # the key of what this dialect remembers, in Converse's 
 
 
 def cache_point(source: Json) -> list[Json]:
-    """The cachePoint that the client asked for behind `source`, in Anthropic's words or in OpenAI's; else nothing.
-
-    An entry is kept 5 minutes or 1 hour (CacheTTL); OpenAI's stated `ttl` (30m or 12h) is a least lifetime, hence 1h.
-    """
-    if isinstance(control := source.get("cache_control"), dict):
-        ttl = control.get("ttl")
-        return [{"cachePoint": {"type": "default", **({"ttl": ttl} if ttl in ("5m", "1h") else {})}}]
-    if isinstance(asked := source.get("prompt_cache_breakpoint"), dict):
-        return [{"cachePoint": {"type": "default", **({"ttl": "1h"} if asked.get("ttl") else {})}}]
-    return []
+    """The cachePoint that the client asked for behind `source`; else nothing. An entry is kept as CacheTTL says."""
+    if not isinstance(control := source.get("cache_control"), dict):
+        return []
+    ttl = control.get("ttl")
+    return [{"cachePoint": {"type": "default", **({"ttl": ttl} if ttl in ("5m", "1h") else {})}}]
 
 
 def conversation(

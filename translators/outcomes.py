@@ -4,7 +4,7 @@ A feature is a parameter by its name (`temperature`), or one of: `role:developer
 `format:json_schema`. Each dialect holds its own table, `OUTCOMES`; docs/providers.md is generated from them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from translators.errors import LLMError
@@ -34,6 +34,11 @@ class Dropped(NamedTuple):
 
 
 Table = Mapping[str, Outcome]
+
+
+def unknown(given: Mapping[str, Any], known: Collection[str], path: str, why: str) -> list[Dropped]:
+    """Every field of a part or a tool that says something and for which there is no word."""
+    return [Dropped(f"{path}.{name}", why) for name, value in given.items() if value and name not in known]
 
 
 def judge(

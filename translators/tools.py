@@ -43,6 +43,8 @@ def context(asked: Json, endpoint: Endpoint, json_tool: str | None) -> Context:
 
 # Definitions.
 
+FIELDS = ("name", "description", "parameters", "strict", "format")  # of a function or a custom tool, at OpenAI
+
 
 def functions(asked: Json) -> Iterator[tuple[Json, str]]:
     """The deprecated `functions`, each with its path. Raises LLMError("invalid_request") for what is none."""

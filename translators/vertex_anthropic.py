@@ -16,8 +16,9 @@ from urllib.parse import quote
 from translators import anthropic, vertex
 from translators import media as media_types
 from translators.anthropic import Decoder, response
+from translators.anthropic_messages import inline
 from translators.errors import LLMError
-from translators.exchange import Endpoint, Json, Media, UpstreamRequest
+from translators.exchange import Endpoint, Json, Media, ModelFacts, UpstreamRequest
 from translators.json_values import encoded
 from translators.outcomes import Dropped, Outcome, Table
 from translators.vertex import headers_of, is_googles, publisher_url
@@ -82,7 +83,8 @@ def request(
         own = headers.get("anthropic-beta")
         headers["anthropic-beta"] = f"{SEARCH_BETA},{own}" if own else SEARCH_BETA
     body["messages"] = [
-        {**turn, "content": [_inline(block, media) for block in turn["content"]]} for turn in told["messages"]
+        {**turn, "content": [_inline(block, media, endpoint.facts) for block in turn["content"]]}
+        for turn in told["messages"]
     ]
     method = "streamRawPredict" if chat.get("stream") else "rawPredict"
     version = endpoint.api_version or API_VERSION
@@ -102,11 +104,11 @@ def _tool(tool: Json, report: list[Dropped]) -> Json:
     return {name: value for name, value in tool.items() if name != "allowed_callers"} | {"type": WEB_SEARCH}
 
 
-def _inline(block: Json, media: Mapping[str, Media]) -> Json:
+def _inline(block: Json, media: Mapping[str, Media], facts: ModelFacts) -> Json:
     """`block` with what it and a tool result within it name by URL put in place of the URL."""
     inner = block.get("content")
     if isinstance(inner, list):
-        return {**block, "content": [_inline(each, media) for each in inner]}
+        return {**block, "content": [_inline(each, media, facts) for each in inner]}
     source = block.get("source")
     if not isinstance(source, dict) or source.get("type") != "url":
         return block
@@ -114,9 +116,10 @@ def _inline(block: Json, media: Mapping[str, Media]) -> Json:
     found = media.get(url)
     if found is None:
         raise LLMError("invalid_request", f"{url} could not be fetched", param="messages", code="invalid_image_url")
-    mime = media_types.image_mime(found.data) or found.mime.partition(";")[0].strip()
-    if block["type"] == "document" and mime.startswith("text/"):
-        text = found.data.decode(errors="replace")
-        return {**block, "source": {"type": "text", "media_type": "text/plain", "data": text}}
-    encoded = base64.b64encode(found.data).decode()
-    return {**block, "source": {"type": "base64", "media_type": mime, "data": encoded}}
+    mime = "application/pdf" if found.data.startswith(b"%PDF") else found.mime.partition(";")[0].strip()
+    made = inline(mime, base64.b64encode(found.data).decode(), found.data, url, facts)
+    if made["type"] == block["type"]:
+        return {**block, **made}
+    if block["type"] == "image":
+        raise LLMError("invalid_request", f"{url} is not an image", param="messages", code="invalid_image_url")
+    return {name: value for name, value in block.items() if name == "cache_control"} | made

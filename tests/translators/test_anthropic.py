@@ -331,6 +331,26 @@ def test_anthropics_own_tools_and_cache_marks_pass() -> None:
     assert caught.value.param == "tools[0]"
 
 
+def test_what_else_anthropic_knows_of_a_tool_is_sent_from_either_level_and_the_rest_reported() -> None:
+    told: Json = {"defer_loading": True, "allowed_callers": ["direct"]}
+    more: Json = {
+        "input_examples": [{"city": "Bern"}],
+        "eager_input_streaming": True,
+        "cache_control": {"type": "ephemeral"},
+    }
+    weather_of: Json = {"name": "weather", **more, "title": "Weather"}
+    tool = {"type": "function", **told, "colour": "red", "function": weather_of}
+    custom = {"type": "custom", "custom": {"name": "code"}, "defer_loading": True}
+    search = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
+    body, _, dropped = translated(tools=[search, tool, custom])
+    first, weather, code = body["tools"]
+    assert first == search and {name: weather[name] for name in (*told, *more)} == told | more
+    assert code["defer_loading"] is True and not {"colour", "title"} & weather.keys()
+    assert set(dropped) == {"tools[1].colour", "tools[1].function.title"}
+    _, _, dropped = translated(functions=[{"name": "f", "title": "F"}])
+    assert set(dropped) == {"functions[0].title"}
+
+
 @pytest.mark.parametrize(
     ("asked", "sent"),
     [

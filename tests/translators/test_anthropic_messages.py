@@ -214,6 +214,19 @@ def test_files() -> None:
     assert blocks[4]["type"] == "image"
 
 
+def test_what_else_claude_takes_of_a_document_goes_with_it_and_the_rest_is_reported() -> None:
+    fields = {"citations": {"enabled": True}, "context": "A letter", "priority": 1}
+    text: Json = {"type": "text", "text": "See", "context": "none here"}
+    said = [text, {"type": "file", "file": {"file_data": PDF}, **fields}]
+    chat = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": said}]}
+    body, _, dropped = anthropic.messages_body(chat, Endpoint("a", "https://a", "k", "claude-x", ModelFacts()))
+    assert_valid(body)
+    see, document = body["messages"][0]["content"]
+    assert see == {"type": "text", "text": "See"}
+    assert document["citations"] == {"enabled": True} and document["context"] == "A letter"
+    assert {lost.feature for lost in dropped} == {"part:text.context", "part:file.priority"}
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -242,13 +255,13 @@ def test_cache_marks_in_either_language() -> None:
     mark = {"mode": "explicit"}
     blocks = user_blocks(
         {"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
-        {"type": "text", "text": "b", "prompt_cache_breakpoint": mark},
-        {"type": "text", "text": "c", "prompt_cache_breakpoint": {**mark, "ttl": "30m"}},
+        {"type": "text", "text": "b", "prompt_cache_breakpoint": {**mark, "ttl": "30m"}},
+        {"type": "text", "text": "c", "prompt_cache_breakpoint": mark},
     )
     assert [block["cache_control"] for block in blocks] == [
         {"type": "ephemeral", "ttl": "1h"},
-        {"type": "ephemeral"},
         {"type": "ephemeral", "ttl": "1h"},
+        {"type": "ephemeral"},
     ]
     body = body_of([{"role": "system", "content": "A", "cache_control": {"type": "ephemeral"}}, USER])
     assert body["system"][0]["cache_control"] == {"type": "ephemeral"}

@@ -86,9 +86,16 @@ def test_documents_by_url_and_in_s3_and_files_that_are_no_documents() -> None:
     assert "video" in block(file(file_data=f"data:video/mp4;base64,{b64(b'x')}"))
 
 
-def test_citations_can_be_asked_for() -> None:
-    made = block({**file(file_data=b64(PDF)), "citations": {"enabled": True}})
-    assert made["document"]["citations"] == {"enabled": True}
+def test_citations_and_a_context_go_with_a_document_and_what_else_is_said_is_reported() -> None:
+    told = {"citations": {"enabled": True}, "context": "A letter"}
+    made = block({**file(file_data=b64(PDF)), **told})
+    assert made["document"]["citations"] == {"enabled": True} and made["document"]["context"] == "A letter"
+    report: list[Dropped] = []
+    desk = bedrock_media.Desk({}, frozenset())
+    desk.block({**image(f"data:image/png;base64,{b64(GIF)}"), **told, "cache_control": {}}, "p", report)
+    desk.block({**file(file_data=b64(PDF)), **told, "priority": 1}, "p", report)
+    features = [lost.feature for lost in report]
+    assert features == ["part:image_url.citations", "part:image_url.context", "part:file.priority"]
 
 
 def test_video_and_audio() -> None:

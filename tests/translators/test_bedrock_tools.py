@@ -111,6 +111,13 @@ def test_a_cache_mark_stands_behind_its_tool() -> None:
     assert body["toolConfig"]["tools"] == [SPEC, {"cachePoint": {"type": "default"}}]
 
 
+def test_what_converse_has_no_word_for_is_reported() -> None:
+    tool = {**WEATHER, "defer_loading": True, "function": {**WEATHER["function"], "input_examples": [{"city": "R"}]}}
+    body, _, dropped = translated(tools=[tool], functions=[{"name": "f", "title": "F"}])
+    assert body["toolConfig"]["tools"][0] == SPEC
+    assert set(dropped) == {"tools[0].defer_loading", "tools[0].function.input_examples", "functions[0].title"}
+
+
 def test_deprecated_functions_are_tools_too() -> None:
     body, context, _ = translated(functions=[WEATHER["function"]], function_call={"name": "weather"})
     assert body["toolConfig"] == {"tools": [SPEC], "toolChoice": {"tool": {"name": "weather"}}}

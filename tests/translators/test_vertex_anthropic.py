@@ -121,6 +121,29 @@ def test_what_lies_on_the_web_is_fetched_and_put_in() -> None:
         sent(**asked)
 
 
+def test_a_fetched_file_is_taken_by_what_it_is_or_refused() -> None:
+    url = "https://example.com/f"
+    part = {"type": "file", "file": {"file_data": url, "filename": "f"}, "cache_control": {"type": "ephemeral"}}
+
+    def of(mime: str, data: bytes, endpoint: Endpoint = ENDPOINT) -> Json:
+        found: Json = body(endpoint, media={url: Media(mime, data)}, **user(part))["messages"][0]["content"][0]
+        return found
+
+    image, text = of("application/octet-stream", PNG), of("application/json", b"{}")
+    assert image["type"] == "image" and image["source"]["media_type"] == "image/png" and "title" not in image
+    assert text["source"] == {"type": "text", "media_type": "text/plain", "data": "{}"} and text["title"] == "f"
+    assert image["cache_control"] == text["cache_control"] == {"type": "ephemeral"}
+    assert of("binary/octet-stream", b"%PDF-1")["source"]["media_type"] == "application/pdf"
+    for mime, data in (("application/zip", b"PK"), ("text/plain", b"\xff")):
+        with pytest.raises(LLMError, match=url):
+            of(mime, data)
+    with pytest.raises(LLMError, match="does not read PDFs"):
+        of("application/pdf", b"%PDF-1", replace(ENDPOINT, facts=ModelFacts(pdf=False)))
+    with pytest.raises(LLMError, match="not an image"):
+        shown = {"type": "image_url", "image_url": {"url": url}}
+        sent(media={url: Media("text/plain", b"x")}, **user(shown))
+
+
 def test_an_image_within_a_tool_result_is_put_in_too() -> None:
     url = "https://example.com/cat"
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
