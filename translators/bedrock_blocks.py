@@ -1,9 +1,10 @@
 """Converse's content blocks, one after the other, as the deltas of an OpenAI message.
 
 Extension fields beside OpenAI's: `reasoning_content`, `reasoning_details`, `server_tool_blocks` (what the provider's
-own tools were asked and answered, and every block of an unknown kind, in Converse's words), `citations` (those that are
-no URL), `images` (as OpenRouter gives them), and of the answer as a whole `trace`, `metrics`, `performanceConfig` and
-`additionalModelResponseFields`. What is kept as a block also has its place in the answer, as `block_index`.
+own tools were asked and answered, every block of an unknown kind, and images that are in S3 or failed, in Converse's
+words), `citations` (those that are no URL), `images` (as OpenRouter gives them), and of the answer as a whole `trace`,
+`metrics`, `performanceConfig` and `additionalModelResponseFields`. What is kept as a block also has its place in the
+answer, as `block_index`.
 
 Source: botocore 1.44, bedrock-runtime 2023-09-30, ContentBlock and ContentBlockDelta; the recorded exchanges.
 """
@@ -85,9 +86,9 @@ class Reply:
                     yield from self.delta(index, {"text": part.get("text")})
                 for citation in objects_of(cited, "citations"):
                     yield from self.delta(index, {"citation": citation})
-            case {"image": {"format": str(form), "source": {"bytes": str()} as source}}:
+            case {"image": {"format": str(form), "source": {"bytes": str(raw)}} as image} if raw and not _failed(image):
                 yield from self.start(index, {"image": {"format": form}})
-                yield from self.delta(index, {"image": {"source": source}})
+                yield from self.delta(index, {"image": {"source": {"bytes": raw}}})
             case _:
                 yield from self.start(index, block)
         yield from self.stop(index)
@@ -101,7 +102,7 @@ class Reply:
                 opened.kind = "call"
                 opened.call, begun = self._message.begin_call(id, name)
                 yield from begun
-            case {"image": {"format": str()}}:
+            case {"image": {"format": str()} as image} if "source" not in image and "error" not in image:
                 opened.kind = "image"
             case _ if start:
                 opened.kind = "kept"
@@ -126,8 +127,8 @@ class Reply:
                 opened.citations.append(citation)
             case {"toolResult": list()}:
                 opened.results += objects_of(delta, "toolResult")
-            case {"image": {"source": {"bytes": str(piece)}}} if opened.kind == "image":
-                opened.image.append(piece)
+            case {"image": {"source": {"bytes": str(piece)}} as part} if opened.kind == "image" and not _failed(part):
+                opened.image += [piece] if piece else []
             case _ if delta:
                 opened.deltas.append(delta)
 
@@ -148,8 +149,10 @@ class Reply:
                 if not opened.json:  # a call without arguments has no delta (recorded)
                     yield from self._message.carry_on(opened.call, "{}")
                 yield from self._message.end_call(opened.call, "".join(opened.json))
+            case "image" if opened.image and not any(_failed(object_of(each, "image")) for each in opened.deltas):
+                yield self._show(opened)
             case "image":
-                yield from self._show(opened)
+                opened.kind = "kept"
         if opened.kind == "kept" or opened.deltas:
             yield from self._keep(opened)
 
@@ -213,11 +216,9 @@ class Reply:
             else:
                 yield self._message.cite({**citation, **span})
 
-    def _show(self, opened: _Block) -> Iterator[Json]:
-        if not opened.image:
-            return
+    def _show(self, opened: _Block) -> Json:
         url = f"data:image/{opened.start['image']['format']};base64,{_joined(opened.image)}"
-        yield {"images": [{"index": self._message.next("images"), "type": "image_url", "image_url": {"url": url}}]}
+        return {"images": [{"index": self._message.next("images"), "type": "image_url", "image_url": {"url": url}}]}
 
     def _keep(self, opened: _Block) -> Iterator[Json]:
         """A block that OpenAI has no word for, whole, in Converse's words."""
@@ -226,14 +227,20 @@ class Reply:
             block["toolUse"] = {**block["toolUse"], "input": parsed("".join(opened.json) or "{}")}
         if "toolResult" in block and isinstance(block["toolResult"], dict) and "content" not in block["toolResult"]:
             block["toolResult"] = {**block["toolResult"], "content": opened.results}
+        if opened.kind == "kept" and opened.image:
+            block["image"] = {**block["image"], "source": {"bytes": _joined(opened.image)}}
         if opened.deltas:
             block["deltas"] = opened.deltas
-        elif opened.kind == "kept":
+        elif opened.kind == "kept" and "image" not in block:  # none goes back, and one with an error could not
             self._message.layout.append(dict(block))
         yield self._message.keep(block, opened.index)
 
 
 _SERVER = "server_tool_use"  # ToolUseType
+
+
+def _failed(image: Json) -> bool:
+    return image.get("error") is not None
 
 
 def _joined(pieces: list[str]) -> str:

@@ -108,6 +108,50 @@ def test_an_image_in_pieces_is_one() -> None:
     assert made["images"][0]["image_url"]["url"] == "data:image/png;base64,AQI="
 
 
+IMAGE = {"format": "png"}
+BLOCKED = {"error": {"message": "blocked"}}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {**IMAGE, "source": {"s3Location": {"uri": "s3://b/k.png"}}},
+        {**IMAGE, "source": {}, **BLOCKED},
+        {**IMAGE, "source": {"bytes": ""}, **BLOCKED},
+        {**IMAGE, "source": {"bytes": "AQ=="}, **BLOCKED},
+        {**IMAGE, "source": {"bytes": ""}},
+        IMAGE,
+    ],
+    ids=["in S3", "no source", "no bytes but an error", "bytes and an error", "no bytes", "nothing"],
+)
+def test_an_image_that_cannot_be_shown_is_kept(image: Json) -> None:
+    made, _, remembered = message(THOUGHT, {"text": "see"}, {"image": image})
+    assert made["content"] == "see" and "images" not in made
+    assert made["server_tool_blocks"] == [{"image": image, "index": 0, "block_index": 2}]
+    (layout,) = remembered.values()  # what goes back with the next turn: one with an error would be refused there
+    assert layout == {"bedrock": [THOUGHT, {"text": 3}]}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error", "source"),
+    [
+        ([], {"source": {"bytes": ""}, **BLOCKED}, {}),
+        (["AQ==", "Ag=="], BLOCKED, {"source": {"bytes": "AQI="}}),
+    ],
+    ids=["at once", "behind bytes"],
+)
+def test_a_streamed_image_that_fails_is_kept(pieces: list[str], error: Json, source: Json) -> None:
+    reply, made = Reply(Context()), dict[str, Any]()
+    deltas.add(made, reply.start(0, {"image": IMAGE}))
+    for piece in pieces:
+        deltas.add(made, reply.delta(0, {"image": {"source": {"bytes": piece}}}))
+    deltas.add(made, reply.delta(0, {"image": error}))
+    deltas.add(made, reply.stop(0))
+    assert "images" not in made
+    kept = {"image": {**IMAGE, **source}, "deltas": [{"image": error}]}
+    assert made["server_tool_blocks"] == [{**kept, "index": 0, "block_index": 0}]
+
+
 def test_the_tool_that_stands_in_for_a_format_is_content() -> None:
     made, reason, _ = message(CALL, context=Context(json_tool="f"), native="tool_use")
     assert (made["content"], reason) == ('{"a":1}', "stop") and "tool_calls" not in made
