@@ -45,14 +45,14 @@ class _Block:
     index: int  # among all blocks
     offset: int  # characters of text before it
     start: Json = field(default_factory=dict)  # what contentBlockStart said
-    kind: str = ""  # text, reasoning, redacted, call, image or kept
+    kind: str = ""  # text, reasoning, call, image or kept
     call: Call | None = None  # the call that it is
     entry: int = -1  # its place among the reasoning's details
     pending: Json | None = None  # the head of that entry, until something is to be said of it
     json: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
     signature: str = ""
-    redacted: str = ""
+    redacted: list[str] = field(default_factory=list)  # base64, piece by piece
     citations: list[Json] = field(default_factory=list)
     image: list[str] = field(default_factory=list)  # base64, piece by piece
     results: list[Json] = field(default_factory=list)  # of a server tool
@@ -142,9 +142,6 @@ class Reply:
                 yield from self._cite(opened)
             case "reasoning":
                 self._keep_reasoning(opened)
-            case "redacted":
-                self._signed = True
-                self._message.layout.append({"reasoningContent": {"redactedContent": opened.redacted}})
             case "call" if opened.call is not None:
                 if not opened.json:  # a call without arguments has no delta (recorded)
                     yield from self._message.carry_on(opened.call, "{}")
@@ -153,6 +150,8 @@ class Reply:
                 yield self._show(opened)
             case "image":
                 opened.kind = "kept"
+        if opened.redacted:
+            yield self._conceal(opened)
         if opened.kind == "kept" or opened.deltas:
             yield from self._keep(opened)
 
@@ -172,23 +171,24 @@ class Reply:
     def _reason(self, opened: _Block, thought: Json) -> Iterator[Json]:
         match thought:
             case {"redactedContent": str(data)} if data:
-                self._detail(opened, "redacted", "reasoning.encrypted")
-                opened.redacted += data
-                yield from self._think(opened, {"data": data})
+                opened.redacted.append(data)
             case {"signature": str(signature)} if signature:
-                self._detail(opened, "reasoning", "reasoning.text")
+                self._detail(opened)
                 opened.signature += signature
                 yield from self._think(opened, {"signature": signature})
             case {"text": str(text)} if text:
-                self._detail(opened, "reasoning", "reasoning.text")
+                self._detail(opened)
                 opened.thinking.append(text)
                 yield {"reasoning_content": text, **self._think(opened, {"text": text})[0]}
 
-    def _detail(self, opened: _Block, kind: str, type: str) -> None:
-        if opened.kind != kind:
-            opened.kind, opened.entry = kind, self._message.next("reasoning_details")
-            head = {"index": opened.entry, "type": type, "format": FORMAT, "block_index": opened.index}
-            opened.pending = head | ({"text": ""} if kind == "reasoning" else {})
+    def _detail(self, opened: _Block) -> None:
+        if opened.kind != "reasoning":
+            opened.kind, opened.pending = "reasoning", self._head(opened, "reasoning.text") | {"text": ""}
+            opened.entry = opened.pending["index"]
+
+    def _head(self, opened: _Block, type: str) -> Json:
+        index = self._message.next("reasoning_details")
+        return {"index": index, "type": type, "format": FORMAT, "block_index": opened.index}
 
     def _think(self, opened: _Block, piece: Json) -> list[Json]:
         """One piece of a detail; the first carries its head, once, since accumulators add strings and numbers up."""
@@ -201,6 +201,13 @@ class Reply:
             self._signed = True
             text = {"text": "".join(opened.thinking), "signature": opened.signature}
             self._message.layout.append({"reasoningContent": {"reasoningText": text}})
+
+    def _conceal(self, opened: _Block) -> Json:
+        """Encrypted reasoning, at its end: accumulators would glue its pieces together, each of them padded base64."""
+        self._signed = True
+        data = _joined(opened.redacted)
+        self._message.layout.append({"reasoningContent": {"redactedContent": data}})
+        return {"reasoning_details": [{**self._head(opened, "reasoning.encrypted"), "data": data}]}
 
     # citations, images, and what OpenAI has no word for
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from botocore.session import Session  # type: ignore[import-untyped]
+from openai.lib.streaming._deltas import accumulate_delta
 
 from translators import bedrock
 from translators.bedrock_answer import KINDS, usage_of
@@ -206,6 +207,23 @@ def test_what_is_signed_in_a_stream_is_remembered() -> None:
     (kept,) = decoder.remember.values()
     signed = {"reasoningContent": {"reasoningText": {"text": "Hm", "signature": "sig"}}}
     assert kept == {"bedrock": [signed, {"text": 3}]}
+
+
+def test_redacted_reasoning_in_pieces_is_one() -> None:
+    decoder = bedrock.Decoder(Context(), 1, "r")
+    pieces = [
+        frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"redactedContent": piece}}})
+        for piece in ("QUI=", "Q0Q=")
+    ]
+    stopped = frame("contentBlockStop", {"contentBlockIndex": 0})
+    frames = [out for each in (*pieces, stopped, text("Yes", 1), STOPPED) for out in decoder.feed(each)]
+    made: dict[object, object] = {}
+    for out in [*frames, *decoder.close()]:
+        made = accumulate_delta(made, json.loads(out[6:])["choices"][0]["delta"])
+    head = {"index": 0, "type": "reasoning.encrypted", "format": "anthropic-claude-v1", "block_index": 0}
+    assert made["reasoning_details"] == [{**head, "data": "QUJDRA=="}]
+    (kept,) = decoder.remember.values()
+    assert kept == {"bedrock": [{"reasoningContent": {"redactedContent": "QUJDRA=="}}, {"text": 3}]}
 
 
 # Errors.
