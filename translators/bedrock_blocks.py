@@ -79,8 +79,8 @@ class Reply:
                 yield from self.delta(index, {"reasoningContent": thought})
             case {"toolUse": dict(use)}:
                 yield from self.start(index, {"toolUse": {name: use[name] for name in use if name != "input"}})
-                input = told(use.get("input", {})).decode()
-                yield from self.delta(index, {"toolUse": {"input": input}})
+                input = use.get("input")
+                yield from self.delta(index, {"toolUse": {"input": "{}" if input is None else told(input).decode()}})
             case {"citationsContent": dict(cited)}:
                 for part in objects_of(cited, "content"):
                     yield from self.delta(index, {"text": part.get("text")})

@@ -40,6 +40,11 @@ def test_a_streamed_call_without_arguments_has_an_empty_object() -> None:
     assert made["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
+def test_a_call_whose_input_is_null_has_an_empty_object() -> None:
+    made, _, _ = message({"toolUse": {**CALL["toolUse"], "input": None}})
+    assert made["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
 def test_signed_reasoning_is_handed_out_and_remembered() -> None:
     hidden = {"reasoningContent": {"redactedContent": "AAAA"}}
     made, _, remembered = message(THOUGHT, hidden, CALL)
