@@ -10,6 +10,7 @@ from gateway.prices.estimate import (
     CONTEXT_TOKENS,
     input_bound,
     map_search_bound,
+    offered,
     prediction_bound,
     search_bound,
     special_rates,
@@ -126,14 +127,15 @@ def _quote(chat: Json, body_bytes: int, target: Target, plain: bool, at_s: float
         tokens, predicted = text_bound(chat, body_bytes, facts) * apart, 0
         extras = PLAIN if apart == 1 and "service_tier" not in chat else Extras(chat.get("service_tier"), calls=apart)
     else:
-        tokens = input_bound(chat, body_bytes, facts) * apart
+        asks = offered(chat, target.dialect)
+        tokens = input_bound(asks, body_bytes, facts) * apart
         predicted = prediction_bound(chat) * apart
         extras = Extras(
             chat.get("service_tier"),
             special_rates(chat, target.dialect) | ({ANYWHERE} if chat.get("inference_geo") else set()),
             calls=apart,
-            searches=search_bound(chat) * apart,
-            map_searches=map_search_bound(chat) * apart,
+            searches=search_bound(asks) * apart,
+            map_searches=map_search_bound(asks) * apart,
         )
     if target.price is not None and target.price.researches:
         tokens += (facts.max_input_tokens or CONTEXT_TOKENS) * apart  # what it finds and reads

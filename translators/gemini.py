@@ -68,7 +68,9 @@ OUTCOMES: Table = {
     "stream": Outcome("translated", "streamGenerateContent?alt=sse"),
     "stream_options": Outcome("translated", "the usage chunk is written here; nothing is obfuscated"),
     "temperature": Outcome("translated", "temperature", needs="sampling", otherwise="dropped"),
-    "tool_choice": Outcome("translated", "toolConfig.functionCallingConfig"),
+    "tool_choice": Outcome(
+        "translated", "toolConfig.functionCallingConfig; Google's own tools are left out where barred, never forced"
+    ),
     "tools": Outcome("translated", "functionDeclarations and Google's own tools"),
     "top_logprobs": Outcome("translated", "logprobs"),
     "top_p": Outcome("translated", "topP", needs="sampling", otherwise="dropped"),

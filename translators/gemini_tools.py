@@ -95,7 +95,6 @@ def toolbox(chat: Json, endpoint: Endpoint, names: Mapping[str, str], gone: Set[
     """
     declared: list[Json] = []
     dropped: list[Dropped] = []
-    server: list[Json] = []
     custom: set[str] = set()
     strict = False
     for at, tool in enumerate(chat.get("tools") or ()):
@@ -108,20 +107,13 @@ def toolbox(chat: Json, endpoint: Endpoint, names: Mapping[str, str], gone: Set[
         elif kind == "custom":
             declared.append(_custom_declaration(tool["custom"], names, path, dropped))
             custom.add(tool["custom"]["name"])
-        else:
-            server.append({(SERVER_TOOLS | VERTEX_TOOLS)[kind]: tool.get(kind) or {}})
-            dropped += [Dropped(f"{path}.{key}", "unknown here") for key in tool if key not in ("type", kind)]
     if "functions" not in gone:
         for at, function in enumerate(chat.get("functions") or ()):
             declared.append(_declaration(function, names, f"functions[{at}]", dropped))
-    if chat.get("web_search_options") is not None and "web_search_options" not in gone:
-        server.append({"googleSearch": {}})
-        dropped += [
-            Dropped(f"web_search_options.{key}", "Google Search has no such setting")
-            for key, value in chat["web_search_options"].items()
-            if value is not None
-        ]
-    config = _calling(chat, endpoint, names, declared, strict, dropped)
+    server = _server_tools(chat, gone, dropped)
+    config = _calling(chat, endpoint, names, declared, server, strict, dropped)
+    if server and config.get("mode") == "NONE":  # before Gemini 3 the two cannot be together: NONE is said by absence
+        declared, config = [], {}
     json_tool = None
     needed = needs_json_tool(chat, endpoint, gone)
     if needed and config.get("mode") == "ANY":
@@ -136,6 +128,20 @@ def toolbox(chat: Json, endpoint: Endpoint, names: Mapping[str, str], gone: Set[
         # ai.google.dev/gemini-api/docs/tool-combination (read 2026-11): without it the two cannot be together
         whole["includeServerSideToolInvocations"] = True
     return Toolbox(tools + server, whole, frozenset(custom), json_tool, dropped)
+
+
+def allowed_server_tools(chat: Json) -> frozenset[str] | None:
+    """The only types of Google's own tools that `chat`'s choice lets the model call; None where it lets it call all.
+
+    Google holds functions alone to the choice (types.FunctionCallingConfigMode): of its own, it runs whatever it is
+    sent.
+    """
+    choice = _choice(chat)
+    if choice == "none":
+        return frozenset()
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        return frozenset(str(tool.get("type")) for tool in _allowed(choice) or ())
+    return None
 
 
 def needs_json_tool(chat: Json, endpoint: Endpoint, gone: Set[str]) -> bool:
@@ -169,6 +175,27 @@ def _schema(given: Json, path: str, dropped: list[Dropped]) -> Json:
     fit, loosened = schema.loosened(fit, path)
     dropped += lost + loosened
     return fit
+
+
+def _server_tools(chat: Json, gone: Set[str], dropped: list[Dropped]) -> list[Json]:
+    """Google's own tools, without those that may not be called."""
+    made: list[Json] = []
+    allowed = allowed_server_tools(chat)
+    for at, tool in enumerate(chat.get("tools") or ()):
+        kind = tool["type"]
+        if kind in ("function", "custom") or f"tool:{kind}" in gone or (allowed is not None and kind not in allowed):
+            continue
+        made.append({(SERVER_TOOLS | VERTEX_TOOLS)[kind]: tool.get(kind) or {}})
+        dropped += [Dropped(f"tools[{at}].{key}", "unknown here") for key in tool if key not in ("type", kind)]
+    options = chat.get("web_search_options")
+    if options is None or "web_search_options" in gone or (allowed is not None and "google_search" not in allowed):
+        return made
+    dropped += [
+        Dropped(f"web_search_options.{key}", "Google Search has no such setting")
+        for key, value in options.items()
+        if value is not None
+    ]
+    return [*made, {"googleSearch": {}}]
 
 
 def _declaration(function: Json, names: Mapping[str, str], path: str, dropped: list[Dropped]) -> Json:
@@ -225,28 +252,41 @@ def _or_answer(config: Json, json_tool: str) -> Json:
 
 
 def _calling(
-    chat: Json, endpoint: Endpoint, names: Mapping[str, str], declared: list[Json], strict: bool, dropped: list[Dropped]
+    chat: Json,
+    endpoint: Endpoint,
+    names: Mapping[str, str],
+    declared: list[Json],
+    server: list[Json],
+    strict: bool,
+    dropped: list[Dropped],
 ) -> Json:
     """types.FunctionCallingConfig for `tool_choice` (or the deprecated `function_call`); {} leaves the default, AUTO.
 
     `strict` asks for VALIDATED, in which calls are held to their schema while text stays possible.
     """
-    choice = chat.get("tool_choice") if chat.get("tool_choice") is not None else chat.get("function_call")
+    choice = _choice(chat)
     auto: Json = {"mode": "VALIDATED"} if strict else {}
     if choice is None or choice == "auto":
         return auto
     if choice == "none":
         return {"mode": "NONE"}
     forced, wanted = _forced(choice)
-    if forced and not endpoint.facts.forced_tool:
+    why = ""
+    if not endpoint.facts.forced_tool:
+        why = "this model cannot be made to call a tool"
+    elif wanted == [] or (wanted is None and server and not declared):
+        why = "only a function can be forced, and none may be called"
+    if forced and why:
         if endpoint.unsupported == "refuse":
             raise LLMError(
-                "invalid_request", "`tool_choice`: this model cannot be made to call a tool", param="tool_choice"
+                "invalid_request", f"`tool_choice`: {why}", param="tool_choice", code="unsupported_parameter"
             )
-        dropped.append(Dropped("tool_choice", "this model cannot be made to call a tool"))
+        dropped.append(Dropped("tool_choice", why))
         forced = False
-    if not wanted:
+    if wanted is None:
         return {"mode": "ANY"} if forced else auto
+    if not wanted:
+        return {"mode": "NONE"}
     known = {tool["name"] for tool in declared}
     for name in wanted:
         if names.get(name) not in known:
@@ -259,19 +299,35 @@ def _dict(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _forced(choice: str | Json) -> tuple[bool, list[str]]:
-    """Whether a tool must be called, and among which names; no names are all."""
+def _choice(chat: Json) -> str | Json | None:
+    choice: str | Json | None = chat.get("tool_choice")
+    return choice if choice is not None else chat.get("function_call")
+
+
+def _forced(choice: str | Json) -> tuple[bool, list[str] | None]:
+    """Whether a function must be called, and the names of those that may be; None for all."""
     if isinstance(choice, str):
-        return True, []  # required
+        return True, None  # required
     kind = choice.get("type")
     if kind in ("function", "custom"):
         return True, [choice[kind]["name"]]
     if kind == "allowed_tools":
-        allowed = _dict(choice.get("allowed_tools"))
-        given = allowed.get("tools")
-        tools = [_dict(tool) for tool in given] if isinstance(given, list) else []
-        listed = [_dict(tool.get(str(tool.get("type")))).get("name") for tool in tools]
-        return allowed.get("mode") == "required", [name for name in listed if isinstance(name, str)]
+        if (allowed := _allowed(choice)) is None:
+            message = "`tool_choice.allowed_tools.tools` must be a list"
+            raise LLMError("invalid_request", message, param="tool_choice", code="invalid_type")
+        listed = [_named(tool) for tool in allowed if tool.get("type") in ("function", "custom")]
+        return choice["allowed_tools"].get("mode") == "required", [name for name in listed if isinstance(name, str)]
     if isinstance(choice.get("name"), str):
         return True, [choice["name"]]  # the deprecated function_call
     raise LLMError("invalid_request", f"`tool_choice`: there is no type {kind!r}", param="tool_choice")
+
+
+def _allowed(choice: Json) -> list[Json] | None:
+    """The entries of `allowed_tools`; None where they are no list."""
+    given = _dict(choice.get("allowed_tools")).get("tools")
+    return [_dict(tool) for tool in given] if isinstance(given, list) else None
+
+
+def _named(tool: Json) -> object:
+    """The name within an entry of `allowed_tools`, which is a function's definition cut down to it."""
+    return _dict(tool.get(tool["type"])).get("name") or tool.get("name")

@@ -9,6 +9,7 @@ import orjson
 
 from translators import media, recall
 from translators.exchange import Json, ModelFacts
+from translators.gemini_tools import allowed_server_tools
 from translators.json_values import objects_of
 
 MESSAGE_TOKENS = 16  # what a provider wraps around each message
@@ -29,6 +30,7 @@ MEDIA_BYTES_PER_TOKEN_GUESS = 25  # a page of PDF: some 50 kB and 2,000 tokens
 AUDIO_BYTES_PER_TOKEN_GUESS = 500
 
 _CLIENT_TOOLS = ("function", "custom")
+_GOOGLES = ("gemini", "vertex")  # take any kind of media as a file, or in an image's place
 
 
 # Parameters that bring more than the text of messages, or are about another kind of answer or price.
@@ -121,6 +123,15 @@ def _server_tools(chat: Json) -> bool:
     return any(tool["type"] not in _CLIENT_TOOLS for tool in chat.get("tools") or ())
 
 
+def offered(chat: Json, dialect: str) -> Json:
+    """`chat` without the server tools that its `tool_choice` bars, in the dialects that leave those out."""
+    if dialect not in _GOOGLES or (allowed := allowed_server_tools(chat)) is None:
+        return chat
+    kept = [tool for tool in chat.get("tools") or () if tool["type"] in _CLIENT_TOOLS or tool["type"] in allowed]
+    searches = chat.get("web_search_options") if "google_search" in allowed else None
+    return {**chat, "tools": kept, "web_search_options": searches}
+
+
 def search_bound(chat: Json) -> int:
     """The most server-side searches that an answer to `chat` is held for; 0 when it has no such tool."""
     tools = [tool for tool in chat.get("tools") or () if tool["type"] not in _CLIENT_TOOLS and "search" in tool["type"]]
@@ -181,14 +192,13 @@ def special_rates(chat: Json, dialect: str) -> frozenset[str]:
         kind = part.get("type")
         if kind == "image_url":
             wanted.add("image_input")
-        if kind in ("input_audio", "video_url") or (dialect in _MIXING and _may_sound(part)):
+        if kind in ("input_audio", "video_url") or (dialect in _GOOGLES and _may_sound(part)):
             wanted.add("audio_input")
     if _asks_for_an_hour(chat, dialect in _KEEPING):
         wanted.add("cache_write_1h")
     return frozenset(wanted)
 
 
-_MIXING = ("gemini", "vertex")  # take any kind of media as a file, or in an image's place
 _KEEPING = ("anthropic", "vertex_anthropic", "bedrock")  # read OpenAI's marks too; any `ttl` of theirs is an hour
 
 

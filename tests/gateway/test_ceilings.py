@@ -203,6 +203,16 @@ def test_research_that_nobody_asked_for_is_held_for(tmp_path: Path) -> None:
     assert quote.nanousd(10) >= cost(found, quote.price, quote.at_s)
 
 
+def test_searches_that_the_choice_bars_at_google_are_not_held_for(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    tools = {"tools": [{"type": "google_search"}, {"type": "google_maps"}], "web_search_options": {}}
+    (plain,) = quoted(config, asking("gemini/flash", max_tokens=9))
+    (barred,) = quoted(config, asking("gemini/flash", max_tokens=9, tool_choice="none", **tools))
+    assert barred.nanousd(9) == plain.nanousd(9)
+    with pytest.raises(LLMError):  # the model's price has no rate for searches
+        quoted(config, asking("gemini/flash", max_tokens=9, **tools))
+
+
 def test_a_region_that_the_request_names_itself_is_held_for(tmp_path: Path) -> None:
     config = configured(tmp_path)
     (target,) = targets_for(config, "apart/adaptive", 0)

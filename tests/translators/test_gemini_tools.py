@@ -12,6 +12,7 @@ BUDGET = Endpoint("gemini", "https://host", "k", "m", ModelFacts(thinking="budge
 LEVEL = replace(BUDGET, facts=ModelFacts(thinking="level"))
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 TIME = {"type": "function", "function": {"name": "time", "description": "tells it"}}
+SEARCH, CODE = {"type": "google_search"}, {"type": "code_execution"}
 PERSON = {
     "type": "json_schema",
     "json_schema": {"name": "person", "schema": {"type": "object", "properties": {"a": {}}}},
@@ -21,6 +22,14 @@ PERSON = {
 def toolbox(endpoint: Endpoint = LEVEL, **asked: Any) -> gemini_tools.Toolbox:
     chat = {"messages": [{"role": "user", "content": "hi"}], **asked}
     return gemini_tools.toolbox(chat, endpoint, gemini_tools.wire_names(chat), frozenset())
+
+
+def allowed(*entries: Any, mode: str = "auto") -> Json:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(entries)}}
+
+
+def sent(found: gemini_tools.Toolbox) -> list[str]:
+    return [field for tool in found.tools for field in tool]
 
 
 def calling(**asked: Any) -> Json:
@@ -53,14 +62,11 @@ def test_a_lost_keyword_is_named() -> None:
         ("none", {"mode": "NONE"}),
         ("required", {"mode": "ANY"}),
         ({"type": "function", "function": {"name": "time"}}, {"mode": "ANY", "allowedFunctionNames": ["time"]}),
-        (
-            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [WEATHER]}},
-            {"mode": "VALIDATED", "allowedFunctionNames": ["weather"]},
-        ),
-        (
-            {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [WEATHER]}},
-            {"mode": "ANY", "allowedFunctionNames": ["weather"]},
-        ),
+        (allowed(WEATHER), {"mode": "VALIDATED", "allowedFunctionNames": ["weather"]}),
+        (allowed(WEATHER, mode="required"), {"mode": "ANY", "allowedFunctionNames": ["weather"]}),
+        (allowed({"type": "function", "name": "time"}), {"mode": "VALIDATED", "allowedFunctionNames": ["time"]}),
+        (allowed(), {"mode": "NONE"}),
+        (allowed(SEARCH), {"mode": "NONE"}),
     ],
 )
 def test_tool_choice(choice: Any, expected: Json) -> None:
@@ -72,7 +78,14 @@ def test_strict_asks_for_validated_calls() -> None:
     assert toolbox(tools=[strict]).config == {"functionCallingConfig": {"mode": "VALIDATED"}}
 
 
-@pytest.mark.parametrize("choice", [{"type": "function", "function": {"name": "nobody"}}, {"type": "magic"}])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "function", "function": {"name": "nobody"}},
+        {"type": "magic"},
+        {"type": "allowed_tools", "mode": "auto", "tools": [WEATHER]},
+    ],
+)
 def test_a_choice_of_no_tool_is_refused(choice: Json) -> None:
     with pytest.raises(LLMError) as caught:
         calling(tool_choice=choice)
@@ -112,6 +125,38 @@ def test_googles_own_tools_and_web_search() -> None:
     assert [each.feature for each in found.dropped] == ["web_search_options.search_context_size"]
 
 
+@pytest.mark.parametrize("bar", [{"tool_choice": "none"}, {"function_call": "none"}, {"tool_choice": allowed()}])
+def test_googles_own_tools_are_not_sent_where_no_tool_may_be_called(bar: Json) -> None:
+    assert toolbox(web_search_options={}, **bar) == ([], {}, frozenset(), None, [])
+    beside = toolbox(tools=[SEARCH, CODE, TIME], **bar)
+    assert sent(beside) == ["functionDeclarations"]
+    assert beside.config == {"functionCallingConfig": {"mode": "NONE"}}
+
+
+def test_of_googles_own_tools_those_allowed_are_sent() -> None:
+    tools = [SEARCH, CODE, WEATHER, TIME]
+    one = toolbox(tools=tools, web_search_options={}, tool_choice=allowed(TIME))
+    assert sent(one) == ["functionDeclarations"]
+    assert one.config == {"functionCallingConfig": {"mode": "VALIDATED", "allowedFunctionNames": ["time"]}}
+    assert sent(toolbox(tools=tools, tool_choice=allowed(TIME, CODE))) == ["functionDeclarations", "codeExecution"]
+    assert sent(toolbox(web_search_options={}, tool_choice=allowed(SEARCH))) == ["googleSearch"]
+
+
+def test_functions_that_may_not_be_called_do_not_stand_beside_googles_tools() -> None:
+    found = toolbox(BUDGET, tools=[SEARCH, CODE, TIME], tool_choice=allowed(SEARCH))
+    assert (found.tools, found.config) == ([{"googleSearch": {}}], {})
+
+
+@pytest.mark.parametrize("asked", [{"tool_choice": "required"}, {"tool_choice": allowed(SEARCH, mode="required")}])
+def test_googles_own_tools_cannot_be_forced(asked: Json) -> None:
+    with pytest.raises(LLMError) as caught:
+        toolbox(tools=[SEARCH], **asked)
+    assert (caught.value.kind, caught.value.param) == ("invalid_request", "tool_choice")
+    lenient = toolbox(replace(LEVEL, unsupported="report"), tools=[SEARCH], **asked)
+    assert (sent(lenient), lenient.config) == (["googleSearch"], {})
+    assert [each.feature for each in lenient.dropped] == ["tool_choice"]
+
+
 def test_googles_tools_beside_functions_must_be_shown_to_the_client() -> None:
     assert toolbox(tools=[TIME, {"type": "url_context"}]).config == {"includeServerSideToolInvocations": True}
     assert toolbox(BUDGET, tools=[TIME, {"type": "url_context"}]).config == {}
@@ -135,10 +180,7 @@ def test_a_model_without_schemas_answers_by_a_function() -> None:
     ("choice", "expected"),
     [
         ("none", {"mode": "ANY", "allowedFunctionNames": ["json_answer"]}),
-        (
-            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TIME]}},
-            {"mode": "ANY", "allowedFunctionNames": ["time", "json_answer"]},
-        ),
+        (allowed(TIME), {"mode": "ANY", "allowedFunctionNames": ["time", "json_answer"]}),
     ],
 )
 def test_the_forced_function_keeps_the_choice(choice: Any, expected: Json) -> None:

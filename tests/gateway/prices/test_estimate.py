@@ -14,6 +14,7 @@ from gateway.prices.estimate import (
     SEARCHES,
     input_bound,
     map_search_bound,
+    offered,
     prompt_estimate,
     search_bound,
     special_rates,
@@ -126,6 +127,15 @@ def test_tools_and_formats_bring_instructions_of_their_own() -> None:
 )
 def test_searches_are_bounded(more: dict[str, Any], searches: int) -> None:
     assert search_bound(chat("hi", **more)) == searches
+
+
+def test_a_search_that_may_not_be_called_counts_where_it_is_sent_all_the_same() -> None:
+    tools = [{"type": "google_search"}, {"type": "google_maps"}]
+    chosen = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "google_maps"}]}}
+    asked = chat("hi", tools=tools, web_search_options={}, tool_choice=chosen)
+    for dialect, searches in (("gemini", 0), ("vertex", 0), ("openai", SEARCHES)):
+        assert search_bound(offered(asked, dialect)) == searches
+        assert map_search_bound(offered(asked, dialect)) == 1
 
 
 def test_an_answer_comes_with_one_lot_of_places_at_most() -> None:
