@@ -9,11 +9,12 @@
     plain          requests of text alone, which are most
     media          images and files within a request
     schema, closed_schema    JSON schemas made to fit: Gemini's keywords; the closed objects that Claude is held to
-    tools          tools, the choice among them and their calls, for Claude's two dialects; as are the next four:
+    tools          tools, the choice among them and their calls, for Claude's two dialects; as are the next five:
     answer_form    response_format, where another word or a tool stands in for it
     effort         reasoning_effort as `thinking` and a level
     turns          messages as `system` and alternating turns
     reasoning      signed reasoning put back before its turn
+    cache_marks    where the prompt's cache is to be written
     recall         the names under which it is kept for clients that do not send it back
 
     sse, json_array, event_stream    a stream's events, from bytes
