@@ -47,6 +47,7 @@ class _Passage:
         self._growing = growing
         self._frames: Sequence[bytes] = course.frames  # the last that were written
         self._look_bytes = 0.0  # of output, at which the task has something to see to
+        self._finished_bytes: int | None = None  # of output, when a finish was first believed
         self._silent_s = 0.0  # since the provider was heard, as far as it was waited for
         self._murmurs_at: float | None = None  # when the provider spoke first since it last had words for the client
         self._catching_up: asyncio.Task[None] | None = None
@@ -111,10 +112,27 @@ class _Passage:
             course.first_byte = time.perf_counter()
         if growing is not None and growing.seen and self._client.behind_bytes > MOST_BEHIND:
             return "slow_client"
-        if growing is not None and output_bytes >= growing.due_bytes and not await growing.room(output_bytes):
+        if (
+            growing is not None
+            and output_bytes >= growing.due_bytes
+            and not self._said_all()
+            and not await growing.room(output_bytes)
+        ):
             return growing.ended_by
         self._look_bytes = 0 if course.first_byte is None else inf if growing is None else growing.due_bytes
         return None
+
+    def _said_all(self) -> bool:
+        """Whether only the usage is to come, which the bill is made from and for which no hold need grow.
+
+        Where more is said behind a finish it is not believed again: OpenRouter's Gemini gives one with each of many
+        tool calls (recorded, 8df6d74dc406).
+        """
+        if not self._decoder.finished:
+            return False
+        if self._finished_bytes is None:
+            self._finished_bytes = self._decoder.output_bytes
+        return self._decoder.output_bytes == self._finished_bytes
 
     def close(self) -> None:
         """Leave the rest to the end of the answer, when its bill is written."""

@@ -222,6 +222,11 @@ class Decoder:
         self._frame_before = self._frame_behind = b""  # what stands around it in its frame
         self._texts: list[str] = []  # pieces that the message has still to hear of
 
+    @property
+    def finished(self) -> bool:
+        """message_delta comes behind the last block, and message_stop alone behind the one that says why it ended."""
+        return "stop_reason" in self._stop
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for an error event or for what cannot be read."""
         rest = data.removeprefix(self._before)

@@ -232,6 +232,11 @@ class Decoder:
         self._failed: LLMError | None = None
         self.done = False
 
+    @property
+    def finished(self) -> bool:
+        """messageStop has come: the metadata are all that belongs behind it."""
+        return self._stop is not None
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for an exception frame or for what cannot be read."""
         if self._failed is not None:

@@ -83,6 +83,10 @@ class Decoder:
         return any(decoder.started for decoder in self._decoders)
 
     @property
+    def finished(self) -> bool:
+        return all(at in self.ended or decoder.done or decoder.finished for at, decoder in enumerate(self._decoders))
+
+    @property
     def done(self) -> bool:
         return all(decoder.done for decoder in self._decoders)
 

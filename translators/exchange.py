@@ -132,6 +132,11 @@ class Decoder(Protocol):
         ...
 
     @property
+    def finished(self) -> bool:
+        """Every choice that was begun has its finish: what it used may follow, but no more of it."""
+        ...
+
+    @property
     def done(self) -> bool:
         """The provider's end marker has come: nothing behind it counts."""
         ...

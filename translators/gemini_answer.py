@@ -175,6 +175,11 @@ class Decoder:
                 frames.append(self._chunks.delta({}, candidate.index, logprobs))
 
     @property
+    def finished(self) -> bool:
+        """The finish comes with the last of the text and mostly with the last counts, but nothing says that it did."""
+        return bool(self._candidates) and all(each.finish is not None for each in self._candidates.values())
+
+    @property
     def usage(self) -> Usage:
         """What is known so far."""
         self._catch_up()

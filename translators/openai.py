@@ -248,6 +248,11 @@ class Decoder:
         self._error: LLMError | None = None
         self._usage_to_come = False
 
+    @property
+    def finished(self) -> bool:
+        """Of the choices that have begun: where they come one after another, more may begin."""
+        return bool(self._open) and self._open <= self._finished
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises LLMError for the host's own error and for what cannot be read."""
         rest = data.removeprefix(self._before)

@@ -188,6 +188,10 @@ class Decoder:
         self._kept_bytes = 0
         self._reasoned = False
 
+    @property
+    def finished(self) -> bool:
+        return self._relayed.finished
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes. Raises as openai.Decoder.feed."""
         try:

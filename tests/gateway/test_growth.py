@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.gateway.test_chat import CHUNK, FINISH, HELLO, PRICES
-from tests.replay import Reply, Request, Upstream, event_reply, json_reply
+from tests.replay import EVENTS, Reply, Request, Upstream, event_reply, json_reply
 from tests.running import Running, configured
 
 ROUTES = """
@@ -121,6 +121,39 @@ def test_a_provider_that_ignores_its_limit_is_cut_off(gateway: Running, upstream
     assert events_of(answer)[-1]["choices"][0]["finish_reason"] == "length"
     (entry,) = gateway.entries()
     assert entry["ending"] == "cut" and Decimal(entry["cost_usd"]) <= Decimal("0.005")
+
+
+def pieces(*events: Mapping[str, Any]) -> bytes:
+    """Of a stream, in one write."""
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+
+def text(said: str, finish: str | None = None) -> dict[str, Any]:
+    return CHUNK | {"choices": [{"index": 0, "delta": {"content": said}, "finish_reason": finish}]}
+
+
+def test_a_stream_that_has_finished_is_read_on_to_its_usage_though_its_hold_cannot_grow(
+    gateway: Running, upstream: Upstream
+) -> None:
+    count = CHUNK | {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 300, "total_tokens": 310}}
+    told = (pieces(text("a")), pieces(text("x" * 6000), FINISH), pieces(count), b"data: [DONE]\n\n")
+    upstream.answer(Reply(200, EVENTS, told, pause_s=0.1))
+    answer = gateway.chat(gateway.new_key(max_budget="0.01"), HELLO | {"stream": True})
+    assert answer.content == told[0] + told[1] + told[3]
+    (entry,) = gateway.entries()
+    assert (entry["ending"], entry["estimated"], entry["cost_usd"]) == ("done", False, "0.003025")
+
+
+def test_a_provider_that_says_more_behind_a_finish_is_cut_off_and_billed_for_it(
+    gateway: Running, upstream: Upstream
+) -> None:
+    upstream.answer(Reply(200, EVENTS, (pieces(text("x" * 1000, "stop")),) * 100, pause_s=0.01))
+    answer = gateway.chat(gateway.new_key(max_budget="0.01"), HELLO | {"stream": True})
+    assert events_of(answer)[-1]["headgate"]["ended_by"] == "budget"
+    heard = answer.text.count('xxx"')
+    assert 2 < heard < 20
+    (entry,) = gateway.entries()
+    assert entry["ending"] == "cut" and Decimal(entry["cost_usd"]) >= Decimal(heard * 250 * 10) / 10**6
 
 
 LONG = CHUNK | {"choices": [{"index": 0, "delta": {"content": "x" * 1000}, "finish_reason": None}]}

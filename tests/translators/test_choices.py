@@ -121,6 +121,18 @@ def test_an_answer_that_is_not_at_its_end_is_an_error() -> None:
         several.feed(choices.piece(1, b""))
 
 
+def test_all_are_finished_once_each_is_however_it_came_to_its_end() -> None:
+    made = [dialect.Decoder(Context(), 1, "r") for dialect in (gemini, openai, openai)]
+    several = choices.Decoder(made, Context(), 1, "r", ())
+    word = b'data: {"id":"i","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":%b}]}\n\n'
+    several.feed(choices.piece(0, b'data: {"promptFeedback":{"blockReason":"SAFETY"}}\n\n'))
+    several.feed(choices.piece(1, word % b"null" + b"data: [DONE]\n\n"))
+    several.feed(choices.piece(2, word % b'"stop"'))
+    assert not several.finished  # the first may have more to say
+    several.feed(choices.piece(0, b""))
+    assert several.finished and not several.done
+
+
 def test_a_hosts_frame_that_is_no_json_is_an_error_of_ours() -> None:
     made = [openai.Decoder(Context(), 1, "r") for _ in range(2)]
     several = choices.Decoder(made, Context(), 1, "r", ())

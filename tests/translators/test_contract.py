@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai.types.chat import completion_create_params
 
-from translators import outcomes
+from translators import event_stream, outcomes
 from translators.errors import LLMError
 from translators.exchange import NONE, Context, Decoder, Endpoint, Translator
 from translators.registry import TRANSLATORS
@@ -134,6 +134,61 @@ def test_a_whole_answer_that_was_cut_within_a_character_is_an_answer(dialect: st
     answer = TRANSLATORS[dialect].response(_BODIES[dialect] % _HALVED, Context(), 0, "r")
     assert json.loads(answer.body)["choices"][0]["message"]["content"] == "Hi \ufffd"
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (5, 2)
+
+
+_CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","choices":[%b]}\n\n'
+_OPENAI_STREAM = (
+    _CHUNK % b'{"index":0,"delta":{"content":"Hi"},"finish_reason":null}',
+    _CHUNK % b'{"index":0,"delta":{},"finish_reason":"stop"}',
+    b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}\n\ndata: [DONE]\n\n',
+)
+_ANTHROPIC_STREAM = (
+    b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}\n\n',
+    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},'
+    b'"usage":{"input_tokens":5,"output_tokens":2}}\n\n',
+    b'data: {"type":"message_stop"}\n\n',
+)
+_GEMINI_STREAM = (
+    b'data: {"candidates":[{"content":{"parts":[{"text":"Hi"}]},"index":0}]}\n\n',
+    b'data: {"candidates":[{"finishReason":"STOP","index":0}]}\n\n',
+    b'data: {"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2,"totalTokenCount":7}}\n\n',
+)
+_BEDROCK_STREAM = tuple(
+    event_stream.encode({":message-type": "event", ":event-type": kind}, payload)
+    for kind, payload in (
+        ("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"Hi"}}'),
+        ("messageStop", b'{"stopReason":"end_turn"}'),
+        ("metadata", b'{"usage":{"inputTokens":5,"outputTokens":2,"totalTokens":7}}'),
+    )
+)
+_STREAMS = {
+    "openai": _OPENAI_STREAM,
+    "openrouter": _OPENAI_STREAM,
+    "vertex_openai": _OPENAI_STREAM,
+    "anthropic": _ANTHROPIC_STREAM,
+    "vertex_anthropic": _ANTHROPIC_STREAM,
+    "gemini": _GEMINI_STREAM,
+    "vertex": _GEMINI_STREAM,
+    "bedrock": _BEDROCK_STREAM,
+}
+
+
+@pytest.mark.parametrize("dialect", TRANSLATORS)
+def test_a_stream_is_finished_before_it_is_done_and_what_follows_all_the_same_counts(dialect: str) -> None:
+    said, finish, rest = _STREAMS[dialect]
+    decoder = TRANSLATORS[dialect].Decoder(Context(), 0, "r")
+    assert not decoder.finished
+    decoder.feed(said)
+    assert not decoder.finished
+    decoder.feed(finish)
+    assert (decoder.finished, decoder.done, decoder.output_bytes) == (True, False, 2)
+    decoder.feed(said)
+    assert decoder.output_bytes == 4
+    decoder.feed(rest)
+    decoder.close()
+    assert decoder.finished
+    assert (decoder.usage.prompt_tokens, decoder.usage.completion_tokens) == (5, 2)
 
 
 _LONG = '{"n":[-123456789012345678901234567890,1.5],"text":"\\ud83d\\ude00 é"}'
