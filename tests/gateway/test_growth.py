@@ -89,7 +89,8 @@ def test_a_stream_whose_hold_cannot_grow_is_ended_cleanly(gateway: Running, upst
         holding = threading.Thread(target=lambda: held(other, gateway, key, large), daemon=True)
         holding.start()
         upstream.wait_until(lambda: len(upstream.requests) == 1)
-        body = HELLO | {"stream": True, "stream_options": {"include_usage": True}}
+        long = [{"role": "user", "content": "Hello " * 20}]  # held at its bound, which leaves room for a late word
+        body = HELLO | {"messages": long, "stream": True, "stream_options": {"include_usage": True}}
         answer = client.post(f"{gateway.url}/v1/chat/completions", json=body)
         report = gateway.admin("GET", "usage", key_alias="shared")
     assert answer.status_code == 200
