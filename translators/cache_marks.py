@@ -15,6 +15,7 @@ Json = dict[str, Any]
 
 MOST = 4
 _MARK = "prompt_cache_breakpoint"
+_SAID = ("function", "custom")  # what a tool of the client's is said in
 _HOUR = ("30m", "1h")  # a least lifetime, that an hour covers; what is longer is told of
 
 
@@ -25,7 +26,7 @@ def in_anthropics_words(asked: Json, report: list[Dropped]) -> Json:
     client states any `ttl`, and for what comes before such a one.
     """
     options = asked.get("prompt_cache_options") or {}
-    holders = list(_holders(asked))
+    holders = list(markable(asked))
     marks = [holder for holder in holders if _mark(holder)]
     if not options and not marks:
         return asked
@@ -50,15 +51,14 @@ def in_anthropics_words(asked: Json, report: list[Dropped]) -> Json:
     made["messages"] = [_told(message, controls, "content", "tool_calls") for message in asked["messages"]]
     for name in ("tools", "functions"):
         if name in asked:
-            made[name] = [_told(tool, controls, "function") for tool in asked[name]]
+            made[name] = [_told(tool, controls, *_SAID) for tool in asked[name]]
     return made if whole is None else {**made, "cache_control": whole}
 
 
-def _holders(asked: Json) -> Iterator[Json]:
+def markable(asked: Json) -> Iterator[Json]:
     """All that can be marked, in the order of the prompt: tools come first in it."""
     for tool in (*(asked.get("tools") or ()), *(asked.get("functions") or ())):
-        if isinstance(function := tool.get("function"), dict):
-            yield function
+        yield from (said for name in _SAID if isinstance(said := tool.get(name), dict))
         yield tool
     for message in asked["messages"]:
         content = message.get("content")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from translators import media, recall
+from translators import cache_marks, media, recall
 from translators.exchange import Json, ModelFacts
 from translators.gemini_tools import allowed_server_tools
 from translators.json_values import objects_of
@@ -225,10 +225,7 @@ _ADDRESSES = ("data:", "http:", "https", "gs://")
 
 def _asks_for_an_hour(chat: Json, both: bool) -> bool:
     """Whether a cache is to keep anything for an hour. `both`: OpenAI's marks count as Anthropic's own do."""
-    tools = chat.get("tools") or ()
-    calls = [call for message in chat["messages"] for call in message.get("tool_calls") or ()]
-    functions = [tool["function"] for tool in tools if isinstance(tool.get("function"), dict)]
-    for holder in (chat, *chat["messages"], *calls, *tools, *functions, *(part for part, _ in media.parts(chat))):
+    for holder in (chat, *cache_marks.markable(chat)):
         control, point = holder.get("cache_control"), holder.get("prompt_cache_breakpoint")
         if isinstance(control, dict) and control.get("ttl") == "1h":
             return True

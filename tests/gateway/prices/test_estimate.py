@@ -165,6 +165,8 @@ def test_an_answer_comes_with_one_lot_of_places_at_most() -> None:
         (chat([{"type": "text", "text": "", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]), {"cache_write_1h"}),
         (chat([{"type": "text", "text": "", "cache_control": {"type": "ephemeral"}}]), set()),
         (chat("hi", tools=[{"type": "function", "cache_control": {"ttl": "1h"}}]), {"cache_write_1h"}),
+        (chat("hi", tools=[{"type": "custom", "custom": {"cache_control": {"ttl": "1h"}}}]), {"cache_write_1h"}),
+        (chat("hi", functions=[{"name": "f", "cache_control": {"ttl": "1h"}}]), {"cache_write_1h"}),
     ],
 )
 def test_special_rates_are_asked_for_where_they_can_apply(asked: dict[str, Any], rates: set[str]) -> None:
