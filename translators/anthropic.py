@@ -281,15 +281,17 @@ def _tools(asked: Json, facts: ModelFacts, without: frozenset[str], report: list
     for at, tool in enumerate(asked.get("tools") or ()):
         if f"tool:{tool['type']}" in without:
             continue
-        path, said = f"tools[{at}]", tool.get(tool["type"])
-        if tool["type"] == "function":
-            made.append(_with_fields(_function(said, path, facts, report), tool, said, path, report))
-        elif tool["type"] == "custom":
-            made.append(_with_fields(_custom(said, path, report), tool, said, path, report))
-        else:
+        kind, path = tool["type"], f"tools[{at}]"
+        if kind not in tools.FIELDS:
             made.append(tool)
+            continue
+        said = tool[kind]
+        one = _function(said, path, facts, report) if kind == "function" else _custom(said, path, report)
+        fields = _fields(said, tools.FIELDS[kind], f"{path}.{kind}", report)
+        made.append(one | fields | _fields(tool, ("type", kind), path, report))
     for function, path in tools.functions(asked):
-        made.append(_with_fields(_function(function, path, facts, report), {}, function, path, report))
+        fields = _fields(function, tools.FIELDS["function"], path, report)
+        made.append(_function(function, path, facts, report) | fields)
     if (options := asked.get("web_search_options")) is not None:
         made.append(_web_search(options, report))
     return made
@@ -298,12 +300,10 @@ def _tools(asked: Json, facts: ModelFacts, without: frozenset[str], report: list
 _FIELDS = ("allowed_callers", "cache_control", "defer_loading", "eager_input_streaming", "input_examples")
 
 
-def _with_fields(made: Json, tool: Json, said: Json, path: str, report: list[Dropped]) -> Json:
-    """`made` with what else Anthropic knows of a tool (types/tool_param.py); the client says it at either level."""
-    why = "Anthropic's tools have no such field"
-    report += unknown(tool, ("type", str(tool.get("type")), *_FIELDS), path, why)
-    report += unknown(said, (*tools.FIELDS, *_FIELDS), f"{path}.{tool['type']}" if tool else path, why)
-    return made | {name: each[name] for each in (said, tool) for name in _FIELDS if each.get(name) is not None}
+def _fields(given: Json, known: tuple[str, ...], path: str, report: list[Dropped]) -> Json:
+    """What else Anthropic knows of a tool (types/tool_param.py), of what the client says at one of its levels."""
+    report += unknown(given, (*known, *_FIELDS), path, "Anthropic's tools have no such field")
+    return {name: given[name] for name in _FIELDS if given.get(name) is not None}
 
 
 def _function(function: Json, path: str, facts: ModelFacts, report: list[Dropped]) -> Json:

@@ -114,7 +114,7 @@ class _Writer:
             return None
         fields = _FIELDS if made["type"] == "document" else _FIELDS[:1]
         self.report += unknown(part, ("type", kind, *fields), f"part:{kind}", "Anthropic's blocks have no such field")
-        return made | {name: part[name] for name in fields if isinstance(part.get(name), dict | str)}
+        return made | {name: part[name] for name in fields if part.get(name) is not None}
 
     def results(self, message: Json, at: int) -> list[Json]:
         made: Json = {"type": "tool_result", "tool_use_id": wire_name(self._calls.answered(message, at))}

@@ -84,27 +84,19 @@ def _tools(asked: Json, facts: ModelFacts, without: frozenset[str], report: list
     for at, tool in enumerate(asked.get("tools") or ()):
         if f"tool:{tool['type']}" in without:
             continue
-        if tool["type"] == "function":
-            function = tool["function"]
-            made.append(_function(function, f"tools[{at}]", facts, report))
-            made += cache_point(tool) or cache_point(function)
-            _report(tool, f"tools[{at}]", report)
-        elif tool["type"] == "custom":
-            made += [_custom(tool["custom"], f"tools[{at}]", report), *cache_point(tool)]
-            _report(tool, f"tools[{at}]", report)
+        kind, path = tool["type"], f"tools[{at}]"
+        if kind in tools.FIELDS:
+            said = tool[kind]
+            made.append(_function(said, path, facts, report) if kind == "function" else _custom(said, path, report))
+            made += cache_point(tool) or cache_point(said)
+            report += unknown(tool, ("type", kind, "cache_control"), path, _NO_FIELD)
+            report += unknown(said, (*tools.FIELDS[kind], "cache_control"), f"{path}.{kind}", _NO_FIELD)
         elif isinstance(system_tool := tool.get("systemTool"), dict):
             made.append({"systemTool": system_tool})
     for function, path in tools.functions(asked):
         made.append(_function(function, path, facts, report))
-        report += unknown(function, tools.FIELDS, path, _NO_FIELD)
+        report += unknown(function, tools.FIELDS["function"], path, _NO_FIELD)
     return made
-
-
-def _report(tool: Json, path: str, report: list[Dropped]) -> None:
-    """What else the client says of a tool, and ToolSpecification has no word for."""
-    kind = tool["type"]
-    report += unknown(tool, ("type", kind, "cache_control"), path, _NO_FIELD)
-    report += unknown(tool[kind], (*tools.FIELDS, "cache_control"), f"{path}.{kind}", _NO_FIELD)
 
 
 def _spec(name: str, schema: Json, description: object = None, *, strict: bool = False) -> Json:

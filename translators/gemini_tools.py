@@ -10,7 +10,7 @@ from typing import NamedTuple
 from translators import answer_form, schema
 from translators.errors import LLMError
 from translators.exchange import Endpoint, Json
-from translators.outcomes import Dropped
+from translators.outcomes import Dropped, unknown
 
 # What a JSON schema may hold here: types.GenerateContentConfig.response_json_schema.
 KEYWORDS = frozenset(
@@ -207,10 +207,7 @@ def _declaration(function: Json, names: Mapping[str, str], path: str, dropped: l
             "type": "object",
             **_schema(function["parameters"], f"{path}.parameters", dropped),
         }
-    known = ("name", "description", "parameters", "strict")
-    dropped += [
-        Dropped(f"{path}.{key}", "unknown here") for key, value in function.items() if key not in known and value
-    ]
+    dropped += unknown(function, ("name", "description", "parameters", "strict"), path, "unknown here")
     return made
 
 

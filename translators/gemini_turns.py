@@ -19,7 +19,7 @@ from translators import recall
 from translators.errors import LLMError
 from translators.exchange import Endpoint, Json, Media
 from translators.json_values import exactly
-from translators.outcomes import Dropped
+from translators.outcomes import Dropped, unknown
 
 FORMAT = "google-gemini-v1"  # OpenRouter's word for these signatures in `reasoning_details`
 # For a history that another model wrote: Gemini 3 answers 400 to a first function call without any signature
@@ -126,9 +126,7 @@ def _prefill(last: Json, desk: _Desk) -> None:
 
 
 def _report_unknown(message: Json, desk: _Desk) -> None:
-    for key, value in message.items():
-        if value and key not in _FIELDS[message["role"]]:
-            desk.dropped.append(Dropped(f"messages[].{key}", "Gemini's turns have no such field"))
+    desk.dropped.extend(unknown(message, _FIELDS[message["role"]], "messages[]", "Gemini's turns have no such field"))
 
 
 def _system_parts(message: Json, at: int, desk: _Desk) -> list[Json]:
@@ -149,11 +147,7 @@ def _parts(message: Json, at: int, desk: _Desk) -> list[Json]:
         kind = part["type"]
         if f"part:{kind}" in desk.gone or (kind == "text" and not part["text"]):
             continue
-        desk.dropped.extend(
-            Dropped(f"part:{kind}.{key}", "Gemini's parts have no such field")
-            for key, value in part.items()
-            if key not in ("type", kind) and value
-        )
+        desk.dropped.extend(unknown(part, ("type", kind), f"part:{kind}", "Gemini's parts have no such field"))
         made.append(_part(part, f"messages[{at}].content[{index}]", desk))
     return made
 

@@ -37,7 +37,7 @@ Table = Mapping[str, Outcome]
 
 
 def unknown(given: Mapping[str, Any], known: Collection[str], path: str, why: str) -> list[Dropped]:
-    """Every field of a part or a tool that says something and for which there is no word."""
+    """Every field of a message, a part or a tool that says something and for which there is no word."""
     return [Dropped(f"{path}.{name}", why) for name, value in given.items() if value and name not in known]
 
 

@@ -43,7 +43,10 @@ def context(asked: Json, endpoint: Endpoint, json_tool: str | None) -> Context:
 
 # Definitions.
 
-FIELDS = ("name", "description", "parameters", "strict", "format")  # of a function or a custom tool, at OpenAI
+FIELDS = {  # that OpenAI knows of a tool of the client's
+    "function": ("name", "description", "parameters", "strict"),
+    "custom": ("name", "description", "format"),
+}
 
 
 def functions(asked: Json) -> Iterator[tuple[Json, str]]:

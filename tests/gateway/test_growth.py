@@ -126,7 +126,7 @@ def test_a_provider_that_ignores_its_limit_is_cut_off(gateway: Running, upstream
 
 def pieces(*events: Mapping[str, Any]) -> bytes:
     """Of a stream, in one write."""
-    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    return b"".join(event_reply(*events, done=False).pieces)
 
 
 def text(said: str, finish: str | None = None) -> dict[str, Any]:

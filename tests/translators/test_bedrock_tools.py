@@ -107,6 +107,9 @@ def test_names_that_bedrock_would_refuse_are_mapped_there_and_back() -> None:
 
 
 def test_a_cache_mark_stands_behind_its_tool() -> None:
+    custom = {"type": "custom", "custom": {"name": "code", "cache_control": {"type": "ephemeral"}}}
+    body, _, _ = translated(tools=[custom])
+    assert body["toolConfig"]["tools"][1:] == [{"cachePoint": {"type": "default"}}]
     body, _, _ = translated(tools=[{**WEATHER, "cache_control": {"type": "ephemeral"}}])
     assert body["toolConfig"]["tools"] == [SPEC, {"cachePoint": {"type": "default"}}]
 
